@@ -1,0 +1,108 @@
+"""Every field of a run, with its unit and its default: paper A on CelebA.
+
+The other files of this folder change a few fields each and end in `finish`, which applies
+the variant (and `demo`) named after the colon of `--config=configs/NAME.py:VARIANT[,demo]`.
+"""
+
+from ml_collections import ConfigDict
+
+from prt_jax.errors import UserError
+
+VARIANTS = ("stochastic-robust", "stochastic-erratic", "deterministic-robust", "deterministic-erratic")
+
+
+def get_config(arg=VARIANTS[0]):
+  """The defaults with a variant applied; a runnable config of its own (the same run as sr16)."""
+  return finish(base(), arg)
+
+
+def base():
+  """The fields that all configs share, before a file's own changes."""
+  config = ConfigDict()
+  config.seed = 0  # every random number of a run follows from it
+
+  config.data = data = ConfigDict()
+  data.source = "tfds"  # tfds | folder | sample (the photographs embedded in scikit-image)
+  data.name = "celeb_a"  # tfds: data set name, with its config and version if wanted
+  data.path = ""  # folder: where the images are; tfds: its data_dir ("" = TFDS's own default)
+  data.image_size = 64  # pixels; side of the square centre crop
+  data.resize = 102  # pixels; both sides are resized to it before the crop; 0 = shorter side to image_size
+  data.train_fraction = 0.8  # share of the official train split that trains; the rest joins validation
+  data.cache_dir = "~/.cache/prt_jax"  # prepared uint8 arrays; one folder per fingerprint
+  data.placement = "auto"  # device (whole set in accelerator memory) | host | auto
+
+  config.degradation = degradation = ConfigDict()
+  degradation.kind = "super_resolution"  # super_resolution (block averaging) | inpainting (upper 3/4 masked)
+  degradation.factor = 16  # super_resolution: low-resolution pixels are factor x factor means
+  degradation.noise_std = 0.0  # std of the Gaussian noise added to the measurement, pixels in [0, 1]
+
+  config.model = model = ConfigDict()
+  model.stochastic = True  # Z ~ N(0, I); False: Z = 0
+  model.width = 24  # s: channels of the U-Net's stem
+  model.critic_width = 16  # f: channels of the critic's stem
+  model.dtype = "float32"  # compute type, float32 | bfloat16; parameters and losses stay float32
+  model.init = "torch"  # kernels: torch (std 1/sqrt(3 fan_in)) | lecun_normal | he_normal; the paper is silent
+  model.residual_scale = 0.1  # factor of a critic block's residual branch
+  model.sync_batch_norm = True  # BatchNorm statistics over all devices, not each device's own
+
+  config.attack = attack = ConfigDict()
+  attack.eps = 0.138  # L2 radius over one measurement, pixels in [0, 1]
+  attack.num_steps = 5  # Adam steps of the inner search
+  attack.learning_rate = 1.0  # Adam's, betas (0.9, 0.999)
+  attack.num_seeds = 10  # S: draws of Z the search averages over; 1 when deterministic
+  attack.batch_norm = "batch"  # statistics in the search: batch (as in training) | frozen (running averages)
+
+  config.optim = optim = ConfigDict()
+  optim.learning_rate = 1e-4  # Adam's, of generator and critic
+  optim.b1 = 0.5
+  optim.b2 = 0.99
+  optim.decay_factor = 0.6  # the learning rate is multiplied by it at each of decay_steps
+  optim.decay_steps = (400_000, 500_000, 600_000, 700_000, 750_000)  # training steps
+  optim.r1_weight = 1.0  # R1 = r1_weight * E ||grad_x C(x)||^2 on real images, without a factor 1/2
+  optim.robust_weight = 500.0  # lambda_R, on a mean over pixels, channels and seeds; 0 = erratic
+  optim.robust_every_steps = 3  # lambda_R's term enters each so-many-th generator step
+
+  config.train = train = ConfigDict()
+  train.num_steps = 1_200_000  # generator steps, each with one critic step
+  train.batch_size = 64  # images a step, over all devices; not published
+  train.log_every_steps = 300  # steps; metrics are averages over this interval
+  train.checkpoint_every_steps = 3_000  # steps
+  train.keep_checkpoints = 3  # the newest so-many stay on disk
+  train.image_every_steps = 15_000  # steps; a grid of restorations
+  train.steps_per_dispatch = 0  # training steps a device call; 0 = 1 on CPU, 30 on accelerators
+
+  config.eval = evaluation = ConfigDict()
+  evaluation.num_examples = 50_000  # validation inputs
+  evaluation.batch_size = 256  # images a step, over all devices
+  evaluation.num_std_seeds = 32  # draws of Z for the per-pixel standard deviation
+  evaluation.feature_extractor = "inception"  # inception | squeezenet | pixels
+  evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception)
+  return config
+
+
+def finish(config, arg):
+  """Applies `VARIANT[,demo]` to a config and locks it; UserError names what it does not know."""
+  variant, *options = arg.split(",") if arg else [VARIANTS[0]]
+  if variant == "demo" and not options:
+    variant, options = VARIANTS[0], ["demo"]
+  if variant not in VARIANTS or options not in ([], ["demo"]):
+    raise UserError(f"unknown variant {arg!r}: choose one of {', '.join(VARIANTS)}, optionally followed by ',demo'")
+  randomness, robustness = variant.split("-")
+  config.model.stochastic = randomness == "stochastic"
+  if not config.model.stochastic:
+    config.attack.num_seeds = 1
+  if robustness == "erratic":
+    config.optim.robust_weight = 0.0
+  if options:
+    _shrink_to_demo(config)
+  return config.lock()
+
+
+def _shrink_to_demo(config):
+  """Minutes on two CPU cores, no download: small nets whose critic starts alive, embedded photographs."""
+  config.data.update(source="sample", resize=0)
+  config.model.update(width=8, critic_width=8, init="he_normal", residual_scale=0.5)
+  config.attack.num_seeds = min(config.attack.num_seeds, 3)
+  config.optim.update(learning_rate=2e-4, r1_weight=0.1, decay_steps=(600, 750))
+  config.train.update(num_steps=900, batch_size=16, log_every_steps=30, checkpoint_every_steps=150, image_every_steps=150)
+  config.eval.update(num_examples=256, batch_size=32, feature_extractor="pixels")

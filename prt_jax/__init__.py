@@ -1,0 +1,1 @@
+"""The perception-robustness tradeoff of image restoration, in JAX and Flax."""

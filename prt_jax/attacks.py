@@ -1,0 +1,123 @@
+"""Searches for the small change of a measurement that changes its restoration most.
+
+Restorers are passed as functions: restore(y, z) -> x handles one draw of the noise; z carries a
+leading axis of S seeds, and the search averages over them with the SAME Z on both sides (Eq. 6).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from prt_jax.randomness import normal
+
+Restore = Callable[[jax.Array, Any], jax.Array]
+
+# Scaling to a norm rounds it, up or down; aiming this much lower, the bound holds as it is written.
+_ROUNDING = 1 - 1e-6
+
+
+def adversarial_search(
+  restore: Restore,
+  y: jax.Array,
+  z: Any,
+  key: jax.Array,
+  *,
+  eps: float,
+  num_steps: int = 5,
+  learning_rate: float = 1.0,
+  reference: jax.Array | None = None,
+) -> jax.Array:
+  """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
+
+  The start is a random direction of norm eps (our reading: at delta = 0 the gradient is exactly 0).
+  y + delta is not clipped to [0, 1]. The steps are unrolled: a scan around convolutions is several
+  times slower on a CPU and saves nothing elsewhere.
+
+  Args:
+    restore: (y, z_s) -> x for one seed's z_s; traced once, vmapped over the seeds.
+    y: measurements [B, ...].
+    z: a pytree, leaves [S, B, ...]; what restore computes from y alone is computed once for all seeds.
+    key: a typed key, or one an example ([B]), for the start.
+    eps: L2 bound of delta over one measurement, pixels in [0, 1].
+    num_steps: Adam steps.
+    learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
+    reference: [S, B, ...], the restorations of y where the caller has them already.
+
+  Returns:
+    delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
+  """
+  restore_seeds = jax.vmap(restore, (None, 0))
+  reference = jax.lax.stop_gradient(restore_seeds(y, z) if reference is None else reference)
+
+  def change(delta):
+    # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
+    return jnp.sum((restore_seeds(y + delta, z) - reference) ** 2) / reference.shape[0]
+
+  optimizer = optax.adam(learning_rate)
+  delta = to_sphere(normal(key, y.shape), eps)
+  optimizer_state = optimizer.init(delta)
+  for _ in range(num_steps):
+    descent, optimizer_state = optimizer.update(-jax.grad(change)(delta), optimizer_state)
+    delta = project_to_ball(delta + descent, eps)
+  return jax.lax.stop_gradient(delta)
+
+
+def ifgsm(
+  restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int = 50
+) -> jax.Array:
+  """I-FGSM as in Choi et al. 2019, averaged over seeds as in paper A, App. G.
+
+  delta += alpha / num_steps * sign(gradient), then clipped to [-alpha, alpha] and so that y + delta
+  stays in [0, 1]; the objective is E_Z ||restore(y, Z) - restore(y + delta, Z)||_2. The start is
+  uniform noise of a hundredth of alpha (our reading: at 0 the gradient is 0).
+
+  Args:
+    restore, y, z, key: as in adversarial_search; y in [0, 1].
+    alpha: sup-norm bound, pixels in [0, 1] (the paper's alpha / 255).
+    num_steps: T.
+
+  Returns:
+    delta, shaped like y, |delta| <= alpha everywhere.
+  """
+  restore_seeds = jax.vmap(restore, (None, 0))
+  reference = jax.lax.stop_gradient(restore_seeds(y, z))
+
+  def change(delta):
+    difference = restore_seeds(y + delta, z) - reference
+    squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
+    # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
+    return jnp.sum(jnp.sqrt(squares + 1e-20)) / reference.shape[0]
+
+  def clip(delta):
+    # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
+    return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
+
+  def step(_, delta):
+    return clip(delta + alpha / num_steps * jnp.sign(jax.grad(change)(delta)))
+
+  uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
+  noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
+  return jax.lax.stop_gradient(jax.lax.fori_loop(0, num_steps, step, clip(0.01 * alpha * (2 * noise - 1))))
+
+
+def l2_norm(delta: jax.Array) -> jax.Array:
+  """The L2 norm of each example: [B, ...] -> [B]."""
+  return jnp.sqrt(jnp.sum(delta**2, axis=range(1, delta.ndim)))
+
+
+def _scaled(delta: jax.Array, scale: jax.Array) -> jax.Array:
+  return delta * scale.reshape(-1, *[1] * (delta.ndim - 1))
+
+
+def to_sphere(delta: jax.Array, eps: float) -> jax.Array:
+  """Each example scaled to the norm eps."""
+  return _scaled(delta, _ROUNDING * eps / jnp.maximum(l2_norm(delta), jnp.finfo(delta.dtype).tiny))
+
+
+def project_to_ball(delta: jax.Array, eps: float) -> jax.Array:
+  """Each example moved to the nearest point of the L2 ball of radius eps."""
+  norm = l2_norm(delta)
+  return _scaled(delta, jnp.where(norm > _ROUNDING * eps, _ROUNDING * eps / jnp.maximum(norm, _ROUNDING * eps), 1.0))

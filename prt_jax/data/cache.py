@@ -1,0 +1,198 @@
+"""Prepared data sets: a source is read once into uint8 arrays on disk, later runs map them into memory."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from prt_jax.data.errors_text import one_line
+from prt_jax.data.partial_folder import partial_folder, remove_dead_partials, writing_lock
+from prt_jax.data.preprocess import check_preprocessing
+from prt_jax.data.progress import Progress
+from prt_jax.data.sources import SOURCES
+from prt_jax.data.split import check_train_fraction
+from prt_jax.errors import UserError
+
+# Part of every fingerprint: raise it when the same description comes to mean other pixels.
+FORMAT_VERSION = 1
+
+SPLITS = ("train", "val")
+PACKAGES = ("numpy", "pillow", "scikit-image", "tensorflow", "tensorflow-datasets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A prepared data set.
+
+  Attributes:
+    train: read-only np.memmap, uint8 [N, image_size, image_size, 3].
+    val: the same, of the validation images.
+    folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json.
+    fingerprint: str; equal fingerprints are equal data.
+    meta: dict, the content of meta.json: source, description, counts, versions, fingerprint.
+  """
+
+  train: np.ndarray
+  val: np.ndarray
+  folder: Path
+  fingerprint: str
+  meta: dict
+
+
+def prepare(data):
+  """The data set of a config: from the cache if it is there, else read from its source into the cache.
+
+  The arrays lie in data.cache_dir/READABLE-FINGERPRINT; the fingerprint covers source, preprocessing
+  and split rule, and for a folder the names, sizes and times of its files. A preparation that is
+  killed at any moment leaves nothing that is ever used; several at a time end well. Memory does
+  not grow with the data set. With the data in the cache nothing is imported for the source.
+
+  Args:
+    data: the config's `data` (source, name, path, image_size, resize, train_fraction, cache_dir are read).
+
+  Returns:
+    Dataset.
+
+  Raises:
+    UserError: a field is wrong, the source cannot be read (see the source's `read`), the cache cannot
+      be written or is damaged.
+  """
+  source = _checked_source(data)
+  description = source.describe(data)
+  fingerprint = _fingerprint(data.source, description)
+  cache_dir = Path(data.cache_dir).expanduser()
+  folder = cache_dir / f"{_readable_name(data)}-{fingerprint}"
+  remove_dead_partials(cache_dir)
+  if not folder.is_dir():
+    with _disk_errors(cache_dir):
+      cache_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+      with _disk_errors(cache_dir):
+        stack.enter_context(writing_lock(folder))
+      # Another process may have prepared it while this one waited for the lock.
+      if not folder.is_dir():
+        _write(data, source, description, fingerprint, folder)
+  return _open(folder, fingerprint)
+
+
+def _checked_source(data):
+  if data.source not in SOURCES:
+    raise UserError(f"unknown data.source={data.source!r}: set --config.data.source to one of {', '.join(SOURCES)}")
+  if not data.cache_dir:
+    raise UserError("data.cache_dir is empty: set --config.data.cache_dir=DIR, a folder for the prepared arrays")
+  check_preprocessing(data)
+  check_train_fraction(data.train_fraction)
+  return SOURCES[data.source]
+
+
+def _fingerprint(source, description):
+  text = json.dumps({"format": FORMAT_VERSION, "source": source, "description": description}, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _readable_name(data):
+  names = {"tfds": data.name, "folder": Path(data.path).expanduser().absolute().name, "sample": ""}
+  name = re.sub(r"[^\w-]+", "_", names.get(data.source, ""))[:60]
+  return "-".join(part for part in (data.source, name, f"{data.image_size}px") if part)
+
+
+def _write(data, source, description, fingerprint, folder):
+  """Reads the source into `folder`, all or nothing."""
+  logging.info("preparing %s (once; later runs read it from there)", folder)
+  splits = source.read(data)
+  _check_free_space(folder.parent, sum(split.count for split in splits.values()) * data.image_size**2 * 3)
+  progress = Progress(sum(split.count for split in splits.values()))
+  with _disk_errors(folder.parent), partial_folder(folder) as partial:
+    for name in SPLITS:
+      _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress)
+    if source.describe(data) != description:
+      raise UserError(f"the files of data.path={data.path} changed while they were read: run again when they rest")
+    meta = {
+      "source": data.source,
+      "description": description,
+      "counts": {name: splits[name].count for name in SPLITS},
+      "versions": {"format": FORMAT_VERSION, **_package_versions()},
+      "fingerprint": fingerprint,
+    }
+    with _synced_file(partial / "meta.json") as file:
+      file.write(json.dumps(meta, indent=2, sort_keys=True).encode() + b"\n")
+  progress.finish()
+
+
+def _write_split(path, split, image_size, progress):
+  # A plain file, not a memory map: a full disk is an OSError here, and a fatal SIGBUS there.
+  shape = (image_size, image_size, 3)
+  header = {"descr": "|u1", "fortran_order": False, "shape": (split.count, *shape)}
+  written = 0
+  with _synced_file(path) as file, contextlib.closing(split.images) as images:
+    np.lib.format.write_array_header_1_0(file, header)
+    for image in images:
+      if image.shape != shape or image.dtype != np.uint8:
+        raise TypeError(f"a source yielded {image.dtype} {image.shape}, not uint8 {shape}")
+      written += 1
+      if written > split.count:
+        break
+      file.write(np.ascontiguousarray(image))
+      progress.advance()
+  if written != split.count:
+    found = "more" if written > split.count else f"only {written}"
+    raise UserError(
+      f"the source promised {split.count} images for {path.stem} and gave {found}: "
+      "its files changed or are incomplete; check them and run again"
+    )
+
+
+@contextlib.contextmanager
+def _synced_file(path):
+  with open(path, "xb") as file:
+    yield file
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _check_free_space(cache_dir, needed):
+  free = shutil.disk_usage(cache_dir).free
+  if free < needed:
+    raise UserError(
+      f"data.cache_dir={cache_dir} has {free / 1e9:.1f} GB free, the prepared data needs {needed / 1e9:.1f} GB: "
+      "free some space or set --config.data.cache_dir to a larger disk"
+    )
+
+
+@contextlib.contextmanager
+def _disk_errors(cache_dir):
+  """Turns the operating system's errors into one line. Sources turn theirs into UserErrors of their own."""
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f"cannot write the prepared data below data.cache_dir={cache_dir} ({one_line(error)}): "
+      "free some space, or set --config.data.cache_dir to a folder that can be written"
+    ) from error
+
+
+def _package_versions():
+  versions = {}
+  for package in PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[package] = importlib.metadata.version(package)
+  return versions
+
+
+def _open(folder, fingerprint):
+  try:
+    meta = json.loads((folder / "meta.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in SPLITS}
+    if any(len(arrays[name]) != meta["counts"][name] for name in SPLITS):
+      raise ValueError("its arrays do not have the lengths that meta.json says")
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f"the prepared data in {folder} is damaged ({one_line(error)}): remove that folder") from error
+  return Dataset(arrays["train"], arrays["val"], folder, fingerprint, meta)

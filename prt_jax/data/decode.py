@@ -1,0 +1,65 @@
+"""Encoded image files to preprocessed arrays, in order, on all cores."""
+
+import collections
+import contextlib
+import functools
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from prt_jax.data.errors_text import one_line
+from prt_jax.data.preprocess import preprocess
+from prt_jax.errors import UserError
+
+# Images decoded ahead of the reader, a thread: enough that no thread waits, little memory.
+LOOK_AHEAD = 8
+
+
+def decode_image(encoded, label, image_size, resize):
+  """One encoded image, preprocessed; its EXIF orientation is applied.
+
+  Args:
+    encoded: path of a file, or bytes.
+    label: what an error calls this image.
+    image_size, resize: pixels, as for `preprocess`.
+
+  Returns:
+    uint8 [image_size, image_size, 3].
+
+  Raises:
+    UserError: unreadable, truncated, too small.
+  """
+  from PIL import Image, ImageOps
+
+  try:
+    with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+      image.load()
+      ImageOps.exif_transpose(image, in_place=True)
+  # Pillow's readers meet a damaged file with almost any exception: OSError, SyntaxError, struct.error, ...
+  except Exception as error:
+    raise UserError(f"cannot read the image {label} ({one_line(error)}): replace or remove it") from error
+  return preprocess(image, image_size, resize, label)
+
+
+def decode_all(encoded, data):
+  """`decode_image` over many, on a pool of threads, in order (Pillow frees the interpreter while it decodes).
+
+  Args:
+    encoded: iterable of (path or bytes, label); consumed a bounded distance ahead.
+    data: the config's `data`.
+
+  Yields:
+    uint8 [image_size, image_size, 3].
+  """
+  decode = functools.partial(decode_image, image_size=data.image_size, resize=data.resize)
+  workers = os.cpu_count() or 1
+  with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool, contextlib.ExitStack() as stack:
+    # Runs before the pool's own exit, which would first wait for all that is queued.
+    stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+    pending = collections.deque()
+    for item, label in encoded:
+      pending.append(pool.submit(decode, item, label))
+      if len(pending) >= workers * LOOK_AHEAD:
+        yield pending.popleft().result()
+    while pending:
+      yield pending.popleft().result()

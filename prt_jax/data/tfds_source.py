@@ -1,0 +1,175 @@
+"""Source `tfds`: any image data set of TensorFlow Datasets. TensorFlow is imported only when it is read."""
+
+import contextlib
+import itertools
+import logging
+import os
+
+import numpy as np
+
+from prt_jax.data.decode import decode_all
+from prt_jax.data.errors_text import one_line
+from prt_jax.data.preprocess import describe_preprocessing
+from prt_jax.data.split import MAX_FRACTION_WITHOUT_VALIDATION, Split, describe_split, train_mask
+from prt_jax.errors import UserError
+
+INSTALL = "pip install -r requirements.txt"
+DOWNLOAD_RETRIES = 4  # of TFDS's 10, whose pauses double: 3 seconds
+
+
+def describe(data):
+  """What `read` will produce: name, data_dir, split rule, preprocessing. Needs neither TensorFlow nor TFDS.
+
+  Args:
+    data: the config's `data`.
+
+  Returns:
+    JSON-able dict.
+  """
+  return {
+    "name": data.name,
+    "data_dir": os.path.expanduser(data.path),
+    **describe_split(data.train_fraction),
+    "preprocessing": describe_preprocessing(data),
+  }
+
+
+def read(data):
+  """The two splits of a TFDS data set, read lazily, in an order that does not depend on the machine.
+
+  A fixed random data.train_fraction of the official train split trains, the rest joins the
+  official validation split (paper A: 80%, 20%); `test` stands in where there is no `validation`.
+  Without either, at least a tenth of train validates. Nothing is downloaded if data_dir holds the
+  data set already.
+
+  Images are decoded by Pillow, not by TensorFlow, so that they equal the `folder` source's bit for bit.
+
+  Args:
+    data: the config's `data`: name, path ("" = TFDS's own data_dir), train_fraction, image_size, resize.
+
+  Returns:
+    {"train": Split, "val": Split}.
+
+  Raises:
+    UserError: TFDS is not installed, does not know the name, cannot download or prepare the data
+      set, or it holds no images or no train split.
+  """
+  tfds = _import_tfds()
+  builder = _open_builder(tfds, data)
+  feature = _image_feature(tfds, builder)
+  _download_and_prepare(builder)
+  counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+  if not counts.get("train"):
+    raise UserError(f"TFDS data set {data.name} has no train split (it has {', '.join(counts)}): choose another")
+  official = next((name for name in ("validation", "test") if counts.get(name)), None)
+  fraction = data.train_fraction if official else min(data.train_fraction, MAX_FRACTION_WITHOUT_VALIDATION)
+  mask = train_mask(counts["train"], fraction)
+
+  def encoded(split, chosen=None):
+    stream = _encoded_images(tfds, builder, split, feature)
+    labelled = ((image, f"{index} of {data.name}'s split {split}") for index, image in enumerate(stream))
+    return labelled if chosen is None else itertools.compress(labelled, chosen)
+
+  num_train = int(mask.sum())
+  num_val = counts["train"] - num_train + (counts[official] if official else 0)
+  if not num_train or not num_val:
+    empty = "val" if num_train else "train"
+    raise UserError(f"the {empty} split of {data.name} would be empty: change --config.data.train_fraction")
+  rest = encoded("train", ~mask)
+  return {
+    "train": Split(num_train, decode_all(encoded("train", mask), data)),
+    "val": Split(num_val, decode_all(itertools.chain(rest, encoded(official) if official else ()), data)),
+  }
+
+
+def _import_tfds():
+  try:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+  except ImportError as error:
+    raise UserError(
+      f"data.source=tfds needs TensorFlow Datasets ({one_line(error)}): {INSTALL}, "
+      "or use --config.data.source=folder with --config.data.path=DIR"
+    ) from error
+  # TensorFlow would take the accelerators' memory. It refuses only if it is already using them.
+  with contextlib.suppress(RuntimeError):
+    for kind in ("GPU", "TPU"):
+      tf.config.set_visible_devices([], kind)
+  return tfds
+
+
+def _open_builder(tfds, data):
+  try:
+    return tfds.builder(data.name, data_dir=data.path or None)
+  except tfds.core.registered.DatasetNotFoundError as error:
+    raise UserError(
+      f"TFDS knows no data set {data.name!r}: choose data.name from https://www.tensorflow.org/datasets/catalog, "
+      "or use --config.data.source=folder with --config.data.path=DIR"
+    ) from error
+  # A bad version or config name, an unwritable data_dir, a damaged copy: each with an exception of its own.
+  except Exception as error:
+    raise UserError(
+      f"TFDS cannot open {data.name!r} ({one_line(error)}): check --config.data.name and --config.data.path"
+    ) from error
+
+
+def _download_and_prepare(builder):
+  try:
+    # Returns at once, without a look at the network, if data_dir holds the data set.
+    with _few_retries():
+      builder.download_and_prepare()
+  # Quotas, no network, ManualDownload, a full disk, a package that TFDS forgot to require: all end alike for the user.
+  except Exception as error:
+    raise UserError(
+      f"TFDS cannot download and prepare {builder.name} ({one_line(error)}): {_manual_way(builder.name)}, "
+      "or try the embedded photographs with --config=configs/NAME.py:VARIANT,demo"
+    ) from error
+
+
+@contextlib.contextmanager
+def _few_retries():
+  """Without a network TFDS would try for three and a half minutes, and print a warning for each of 50 attempts."""
+  from tensorflow_datasets.core.download import downloader
+
+  noisy = logging.getLogger("urllib3.connectionpool")
+  retries, level = getattr(downloader, "MAX_RETRIES", None), noisy.level
+  downloader.MAX_RETRIES = DOWNLOAD_RETRIES
+  noisy.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    downloader.MAX_RETRIES = retries
+    noisy.setLevel(level)
+
+
+def _manual_way(name):
+  images = "img_align_celeba.zip (unpacked) and list_eval_partition.txt" if name == "celeb_a" else "the images"
+  return f"download {images} by hand into a folder DIR and use --config.data.source=folder --config.data.path=DIR"
+
+
+def _image_feature(tfds, builder):
+  for name, feature in builder.info.features.items():
+    if isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype) in (np.uint8, np.uint16):
+      return name
+  raise UserError(
+    f"TFDS data set {builder.name} has no 8- or 16-bit image feature (it has {', '.join(builder.info.features)}): "
+    "choose another --config.data.name"
+  )
+
+
+def _encoded_images(tfds, builder, split, feature):
+  """The encoded files (bytes) of a split; each record's other features are not parsed."""
+  decoders = tfds.decode.PartialDecoding({feature: True}, decoders={feature: tfds.decode.SkipDecoding()})
+  # One file at a time: interleaved files would come in an order that depends on the number of cores.
+  # No automatic cache: it would hold a small data set in memory.
+  order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+  try:
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders, read_config=order)
+    for record in records.as_numpy_iterator():
+      yield record[feature]
+  # tf.errors of many kinds, none an OSError: a damaged, a missing, an unreachable file.
+  except Exception as error:
+    raise UserError(
+      f"cannot read TFDS's files of {builder.name} in {builder.data_path} ({one_line(error)}): "
+      "remove that folder so that they are prepared anew"
+    ) from error

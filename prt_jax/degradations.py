@@ -1,0 +1,139 @@
+"""Degradations Y = D(X) + N, and the projections that make a restoration consistent with Y.
+
+A degradation is an immutable object of four pure functions; arrays are float32, pixels in [0, 1]:
+
+  degrade(x, key=None)   [B,H,W,3] -> y; the noise of noise_std > 0 needs a key (one, or one an example)
+  clean(x)               D(x), the degradation without its noise
+  network_input(y)       y -> [B,H,W,3], what the generator sees
+  project(x, y)          the nearest image to x with D(x) = y; idempotent, exact, differentiable
+
+With noise the projection is the same: it forces D(x) to equal the noisy y, so that consistency
+is then a statistical statement (||D(x) - y||^2 / n against noise_std^2), not a hard one.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prt_jax.errors import UserError
+from prt_jax.randomness import normal
+
+
+def _add_noise(y: jax.Array, noise_std: float, key: jax.Array | None) -> jax.Array:
+  if noise_std == 0:
+    return y
+  if key is None:
+    raise ValueError("degrade needs a key: degradation.noise_std is not 0")
+  return y + noise_std * normal(key, y.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class SuperResolution:
+  """Block averaging; consistency by CEM (Bahat & Michaeli 2020), which for block means is a residual added back.
+
+  Attributes:
+    factor: a low-resolution pixel is the mean of factor x factor pixels.
+    noise_std: standard deviation of the measurement noise.
+    image_size: side of the square image.
+  """
+
+  factor: int
+  noise_std: float
+  image_size: int
+
+  @property
+  def measurement_shape(self) -> tuple[int, int, int]:
+    """Shape of one y."""
+    side = self.image_size // self.factor
+    return side, side, 3
+
+  @property
+  def psnr_size(self) -> int:
+    """The number of values that AI-PSNR averages over: all of the low-resolution image."""
+    height, width, channels = self.measurement_shape
+    return height * width * channels
+
+  def clean(self, x: jax.Array) -> jax.Array:
+    """Block means: [B,H,W,C] -> [B,H/factor,W/factor,C]."""
+    batch, height, width, channels = x.shape
+    blocks = (batch, height // self.factor, self.factor, width // self.factor, self.factor, channels)
+    return x.reshape(blocks).mean((2, 4))
+
+  def degrade(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Block means plus noise."""
+    return _add_noise(self.clean(x), self.noise_std, key)
+
+  def network_input(self, y: jax.Array) -> jax.Array:
+    """Nearest-neighbour upsampling of y to the image's size."""
+    return y.repeat(self.factor, 1).repeat(self.factor, 2)
+
+  def project(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    """x - U(D(x) - y), U = nearest-neighbour replication: D of it is y, up to float32 rounding of x."""
+    return x - self.network_input(self.clean(x) - y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inpainting:
+  """The upper three quarters are masked; y is the visible lower quarter, pasted back for consistency.
+
+  Attributes:
+    noise_std: standard deviation of the measurement noise.
+    image_size: side of the square image, a multiple of 4.
+  """
+
+  noise_std: float
+  image_size: int
+
+  @property
+  def measurement_shape(self) -> tuple[int, int, int]:
+    """Shape of one y."""
+    return self.image_size // 4, self.image_size, 3
+
+  @property
+  def psnr_size(self) -> int:
+    """The number of values that AI-PSNR averages over: the whole image, masked pixels included (paper A's 32.9 dB)."""
+    return self.image_size**2 * 3
+
+  def clean(self, x: jax.Array) -> jax.Array:
+    """The visible rows: [B,H,W,C] -> [B,H/4,W,C]."""
+    return x[:, -(x.shape[1] // 4) :]
+
+  def degrade(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """The visible rows plus noise."""
+    return _add_noise(self.clean(x), self.noise_std, key)
+
+  def network_input(self, y: jax.Array) -> jax.Array:
+    """y below three times as many rows of zeros."""
+    return jnp.pad(y, ((0, 0), (3 * y.shape[1], 0), (0, 0), (0, 0)))
+
+  def project(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    """x with its visible rows replaced by y, exactly."""
+    return jnp.concatenate([x[:, : -y.shape[1]], y], 1)
+
+
+Degradation = SuperResolution | Inpainting
+
+
+def make_degradation(degradation_config, image_size: int) -> Degradation:
+  """The degradation a config describes.
+
+  Args:
+    degradation_config: has kind, factor and noise_std (configs/default.py).
+    image_size: side of the square images, pixels.
+
+  Raises:
+    UserError: an unknown kind, a factor that does not divide image_size, a negative noise_std.
+  """
+  kind, factor, noise_std = degradation_config.kind, degradation_config.factor, degradation_config.noise_std
+  if noise_std < 0:
+    raise UserError(f"degradation.noise_std={noise_std} is negative: use 0 for a noiseless measurement")
+  if kind == "super_resolution":
+    if factor < 2 or image_size % factor:
+      raise UserError(
+        f"degradation.factor={factor} does not divide data.image_size={image_size}: choose a divisor of it, 2 or more"
+      )
+    return SuperResolution(factor, noise_std, image_size)
+  if kind == "inpainting":
+    return Inpainting(noise_std, image_size)
+  raise UserError(f"degradation.kind={kind!r} is unknown: choose super_resolution or inpainting")

@@ -1,0 +1,72 @@
+"""Feeds the training step: the images of any step, a pure function of (seed, step), made ahead of time."""
+
+import collections
+import concurrent.futures
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from prt_jax import parallel
+from prt_jax.data import batch_indices
+from prt_jax.errors import UserError
+
+DEVICE_MEMORY_SHARE = 0.3  # of an accelerator's memory that `auto` may fill with the data set
+AHEAD = 2  # dispatches prepared ahead of the one that runs
+
+
+def choose_placement(placement: str, num_bytes: int) -> str:
+  """Resolves data.placement; 'auto' keeps the set on an accelerator where it fits well.
+
+  Raises:
+    UserError: placement is none of device, host, auto.
+  """
+  if placement not in ("device", "host", "auto"):
+    raise UserError(f"data.placement={placement!r} is unknown: choose device, host or auto")
+  if placement != "auto":
+    return placement
+  stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+  limit = (stats or {}).get("bytes_limit", 0)
+  return "device" if num_bytes <= DEVICE_MEMORY_SHARE * limit else "host"
+
+
+def make_fetch(dataset: np.ndarray, placement: str) -> Callable[[np.ndarray], jax.Array]:
+  """A function from local_rows' indices to their images [local devices, ..., H, W, 3] uint8 on the devices."""
+  if choose_placement(placement, dataset.nbytes) == "device":
+    return parallel.make_gather(np.asarray(dataset))
+  return lambda rows: parallel.to_devices(dataset[rows])
+
+
+def batches(
+  fetch: Callable[[np.ndarray], jax.Array],
+  dispatches: Iterator[tuple[int, int]],
+  *,
+  seed: int,
+  batch_size: int,
+  num_examples: int,
+) -> Iterator[jax.Array]:
+  """The images of each dispatch, fetched by a thread while earlier ones run.
+
+  Args:
+    fetch: see make_fetch.
+    dispatches: (first step, number of steps) of each device call, in order.
+    seed: of the sampler.
+    batch_size: of the global batch.
+    num_examples: rows of the data set.
+
+  Yields:
+    uint8 images on the devices: [devices,B,H,W,3] for a dispatch of one step, [devices,n,B,H,W,3] for n.
+  """
+
+  def make(first, count):
+    rows = [batch_indices(seed, step, batch_size, num_examples) for step in range(first, first + count)]
+    return fetch(parallel.local_rows(rows[0] if count == 1 else np.stack(rows)))
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    waiting = collections.deque()
+    for dispatch in dispatches:
+      waiting.append(pool.submit(make, *dispatch))
+      if len(waiting) > AHEAD:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()

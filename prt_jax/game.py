@@ -1,0 +1,179 @@
+"""The two-player game of a config: its networks, degradation and optimisers, ready to be applied.
+
+Everything in a Game is immutable; the functions here and in step.py take it as their first
+argument and are pure.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.errors import UserError
+from prt_jax.models import Critic, UNet
+from prt_jax.models.layers import KERNEL_INITS
+from prt_jax.randomness import Stream, sample_noise, zero_noise
+from prt_jax.state import TrainState
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+# What a plain training step measures, and what a robust one adds.
+PLAIN_SCALARS = (
+  "generator_loss",
+  "critic_loss",
+  "critic_real",
+  "critic_fake",
+  "r1",
+  "consistency_psnr",
+  "consistency_max_error",
+  "generator_gradient_norm",
+  "critic_gradient_norm",
+  "learning_rate",
+)
+ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+  """Attributes:
+  generator: module (network input, z, train) -> image, with noise_shapes.
+  critic: module image -> logit.
+  degradation: see degradations.py.
+  noise_shapes: the shapes of one example's Z.
+  schedule: step -> learning rate of both players.
+  optimizer: the optax transformation of both players.
+  config: the run's config; read, never changed.
+  axis_name: the mapped device axis that statistics and gradients are averaged over, or None.
+  """
+
+  generator: nn.Module
+  critic: nn.Module
+  degradation: Degradation
+  noise_shapes: tuple[tuple[int, ...], ...]
+  schedule: optax.Schedule
+  optimizer: optax.GradientTransformation
+  config: ConfigDict
+  axis_name: str | None
+
+  @property
+  def cycle(self) -> tuple[bool, ...]:
+    """Which steps of a cycle are robust: the last of robust_every_steps, or none in an erratic run."""
+    optim = self.config.optim
+    if optim.robust_weight == 0:
+      return (False,)
+    return (False,) * (optim.robust_every_steps - 1) + (True,)
+
+  @property
+  def scalar_names(self) -> tuple[str, ...]:
+    """The scalars that the run's steps measure."""
+    return PLAIN_SCALARS + (ROBUST_SCALARS if any(self.cycle) else ())
+
+
+def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str | None = None) -> Game:
+  """Builds the game a config describes.
+
+  Args:
+    config: see configs/default.py.
+    axis_name: the device axis of the step, None where it runs outside a mapped axis.
+    platform: 'cpu', 'gpu' or 'tpu', for the formulation of convolutions; None = JAX's default backend.
+
+  Raises:
+    UserError: a field whose value cannot work, before anything is compiled.
+  """
+  model, optim, image_size = config.model, config.optim, config.data.image_size
+  check_choice("model.dtype", model.dtype, DTYPES)
+  check_choice("model.init", model.init, KERNEL_INITS)
+  check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
+  for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
+    check_positive(config, name)
+  if image_size < 32 or image_size % 32:
+    raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
+  if not model.stochastic and config.attack.num_seeds != 1:
+    raise UserError(
+      f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
+    )
+  common = {"kernel_init": model.init, "dtype": DTYPES[model.dtype], "platform": platform}
+  schedule = optax.piecewise_constant_schedule(
+    optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
+  )
+  return Game(
+    generator=UNet(model.width, axis_name=axis_name if model.sync_batch_norm else None, **common),
+    critic=Critic(model.critic_width, model.residual_scale, **common),
+    degradation=make_degradation(config.degradation, image_size),
+    noise_shapes=UNet.noise_shapes(image_size),
+    schedule=schedule,
+    optimizer=optax.adam(schedule, optim.b1, optim.b2),
+    config=config,
+    axis_name=axis_name,
+  )
+
+
+def check_choice(field: str, value: str, choices) -> None:
+  """UserError unless value is one of choices."""
+  if value not in choices:
+    raise UserError(f"{field}={value!r} is unknown: choose one of {', '.join(choices)}")
+
+
+def check_positive(config: ConfigDict, field: str) -> None:
+  """UserError unless the field (GROUP.NAME) is at least 1."""
+  group, name = field.split(".")
+  if config[group][name] < 1:
+    raise UserError(f"{field}={config[group][name]} must be at least 1")
+
+
+def init_state(game: Game) -> TrainState:
+  """The state before the first step; a pure function of the config (its seed included)."""
+  config = game.config
+  key = jax.random.key(config.seed)
+  size = config.data.image_size
+  image = jnp.zeros((1, size, size, 3), jnp.float32)
+  z = jax.tree.map(lambda noise: noise[0], zero_noise(1, game.noise_shapes))
+  # The axis of synchronised statistics does not exist here; parameters do not depend on it.
+  generator = game.generator.clone(axis_name=None)
+  variables = generator.init(jax.random.fold_in(key, Stream.INIT_GENERATOR), image, z, train=False)
+  critic_params = game.critic.init(jax.random.fold_in(key, Stream.INIT_CRITIC), image)["params"]
+  return TrainState(
+    step=jnp.int32(0),
+    generator_params=variables["params"],
+    critic_params=critic_params,
+    batch_stats=variables["batch_stats"],
+    generator_optimizer=game.optimizer.init(variables["params"]),
+    critic_optimizer=game.optimizer.init(critic_params),
+    interval={name: (jnp.float32(0), jnp.float32(0)) for name in game.scalar_names},
+    key=key,
+  )
+
+
+def restore(
+  game: Game, params: Any, batch_stats: Any, y: jax.Array, z: tuple[jax.Array, ...], *, train: bool
+) -> tuple[jax.Array, Any]:
+  """The consistent estimator: the U-Net's output projected onto the images that agree with y.
+
+  Args:
+    y: measurements [B, ...].
+    z: one draw of the noise, leaves [B, ...].
+    train: normalise by the batch's statistics; False: by the running averages.
+
+  Returns:
+    ([B,H,W,3], the batch statistics after this pass; unchanged where train is False).
+  """
+  variables = {"params": params, "batch_stats": batch_stats}
+  inputs = game.degradation.network_input(y)
+  if train:
+    x, updates = game.generator.apply(variables, inputs, z, train=True, mutable=["batch_stats"])
+    batch_stats = updates["batch_stats"]
+  else:
+    x = game.generator.apply(variables, inputs, z, train=False)
+  return game.degradation.project(x, y), batch_stats
+
+
+def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, ...]:
+  """S draws of Z an example, leaves [S, B, ...]: N(0, I), or zeros for a deterministic model. keys: [B]."""
+  if game.config.model.stochastic:
+    return sample_noise(keys, game.noise_shapes, num_seeds)
+  return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)

@@ -1,0 +1,79 @@
+"""The command line: python -m prt_jax.main --config=configs/NAME.py[:VARIANT[,demo]] [--workdir=DIR] [--mode=...]"""
+
+import os
+import pathlib
+import re
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from prt_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:VARIANT[,demo]]")
+_WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval"], "what to do in the workdir")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
+
+
+def default_workdir(argument: str) -> pathlib.Path:
+  """configs/sr16.py:deterministic-robust,demo -> runs/sr16-deterministic-robust-demo."""
+  path, _, options = argument.partition(":")
+  parts = options.split(",") if options else []
+  if not parts or parts == ["demo"]:
+    parts = ["stochastic-robust", *parts]
+  return pathlib.Path("runs") / "-".join([pathlib.Path(path).stem, *parts])
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """absl's parser, with every mistake of the command line as a UserError."""
+  try:
+    rest = flags.FLAGS(argv)
+  # A config file is code, and config_flags passes on what it raises, and what a locked config does.
+  except Exception as error:
+    reason = " ".join(str(error).split())
+    raise UserError(f"{reason}; python -m prt_jax.main --help lists the flags, configs/default.py the fields") from error
+  if _CONFIG.value is None:
+    raise UserError("no config: pass --config=configs/NAME.py[:VARIANT[,demo]], for example configs/sr16.py")
+  if rest[1:]:
+    raise UserError(f"unexpected argument {rest[1]!r}: flags are written --NAME=VALUE")
+  return rest
+
+
+def run(_) -> None:
+  """Sets the process up and hands over to training or evaluation."""
+  import jax
+
+  from prt_jax import parallel, train
+
+  cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
+  jax.config.update("jax_compilation_cache_dir", str(cache))
+  parallel.start(_DISTRIBUTED.value)
+  logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
+  workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
+  train.train(_CONFIG.value, workdir)
+
+
+def config_argument(argv: list[str]) -> str:
+  """The text of --config=TEXT or --config TEXT, which names the default workdir."""
+  for here, after in zip(argv, [*argv[1:], ""], strict=True):
+    if match := re.fullmatch("--?config(?:=(.*))?", here):
+      return match[1] if match[1] is not None else after
+  return ""
+
+
+def main() -> None:
+  """Runs, and turns a user's mistake into one line and exit code 1."""
+  # TensorFlow, which only writes events and reads TFDS, is loud on import.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  logging.set_verbosity(logging.INFO)
+  logging.use_absl_handler()
+  try:
+    app.run(run, flags_parser=parse_flags)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  main()

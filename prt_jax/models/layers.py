@@ -1,0 +1,111 @@
+"""The layers both networks are built of, in the formulations that XLA compiles well.
+
+All are exact rewritings: the parameters and the numbers are those of a plain 3x3 convolution,
+a 2x2 pool, a bilinear upsampling. Arrays are [B, H, W, C]; H and W even where a pool is named.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+# PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+KERNEL_INITS: dict[str, Callable] = {
+  "torch": torch_uniform,
+  "lecun_normal": nn.initializers.lecun_normal(),
+  "he_normal": nn.initializers.he_normal(),
+}
+
+
+def prefers_patches(height: int, in_channels: int) -> bool:
+  """Whether XLA on a CPU runs this 3x3 convolution faster as patches and one matmul.
+
+  Its convolution falls to a few GFLOP/s on small planes and on few input channels, while the
+  patches of a large plane cost more memory traffic than they save.
+  """
+  return height <= 4 or (height <= 8 and in_channels >= 64) or in_channels <= 4
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *, as_patches: bool) -> jax.Array:
+  """Cross-correlation with zero padding to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O]."""
+  if kernel.shape[:2] == (1, 1):
+    return x @ kernel[0, 0]
+  if not as_patches:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  kernel_height, kernel_width, in_channels, out_channels = kernel.shape
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (kernel_height // 2,) * 2, (kernel_width // 2,) * 2, (0, 0)))
+  shifted = [padded[:, i : i + height, j : j + width] for i in range(kernel_height) for j in range(kernel_width)]
+  return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, out_channels)
+
+
+class Conv(nn.Module):
+  """A stride-1 convolution, zero-padded to the same size.
+
+  Attributes:
+    features: output channels.
+    kernel_size: side of the square kernel, odd.
+    use_bias: False where a BatchNorm follows, which would cancel it.
+    kernel_init: initialiser of the kernel [h, w, I, O]; the bias is uniform in +-1/sqrt(fan_in)
+      with the PyTorch initialisation and zero with the others.
+    dtype: compute type; parameters stay float32.
+    platform: where it will run ('cpu', 'gpu', 'tpu'); None = JAX's default backend.
+  """
+
+  features: int
+  kernel_size: int = 3
+  use_bias: bool = True
+  kernel_init: str = "torch"
+  dtype: jnp.dtype = jnp.float32
+  platform: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    in_channels = x.shape[-1]
+    shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
+    kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
+    on_cpu = (self.platform or jax.default_backend()) == "cpu"
+    as_patches = on_cpu and prefers_patches(x.shape[1], in_channels)
+    x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), as_patches=as_patches)
+    if self.use_bias:
+      fan_in = self.kernel_size**2 * in_channels
+      x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)
+    return x
+
+
+def bias_init(kernel_init: str, fan_in: int) -> Callable:
+  """The bias initialiser that belongs to a kernel initialiser: PyTorch draws biases too, the others start at 0."""
+  if kernel_init != "torch":
+    return nn.initializers.zeros_init()
+  bound = fan_in**-0.5
+  return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _windows(x: jax.Array) -> jax.Array:
+  batch, height, width, channels = x.shape
+  return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+  """2x2 max-pool. A gradient is shared evenly by equal maxima (where reduce_window picks the first)."""
+  return _windows(x).max((2, 4))
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+  """2x2 average pool."""
+  return _windows(x).mean((2, 4))
+
+
+def upsample_bilinear(x: jax.Array) -> jax.Array:
+  """2x bilinear upsampling on half-pixel centres, edges replicated (PyTorch's align_corners=False)."""
+  for axis in (1, 2):
+    length = x.shape[axis]
+    first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, length - 1))
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, length - 1, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, length, axis=axis), last], axis)
+    pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+    x = pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
+  return x

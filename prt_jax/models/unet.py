@@ -1,0 +1,85 @@
+"""The generator: a U-Net that takes noise at four scales (paper A, Fig. 6)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from prt_jax.models.layers import Conv, max_pool, upsample_bilinear
+
+LEVELS = 4
+
+
+class DoubleConv(nn.Module):
+  """(Conv3x3, BatchNorm, ReLU) twice; attributes as in UNet."""
+
+  features: int
+  kernel_init: str
+  dtype: jnp.dtype
+  axis_name: str | None
+  platform: str | None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    for _ in range(2):
+      x = Conv(self.features, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, platform=self.platform)(x)
+      x = nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=self.dtype,
+        axis_name=self.axis_name if train else None,
+      )(x)
+      x = nn.relu(x)
+    return x
+
+
+class UNet(nn.Module):
+  """G(Y, Z): restores an image from the network input and the noise Z = (Z1, Z2, Z3, Z4).
+
+  A DoubleConv stem, four Down blocks (the noise Zi joins as one more channel, 2x2 max-pool,
+  DoubleConv), four Up blocks (2x bilinear, skip joins, DoubleConv), a last 1x1 convolution.
+  Channels s, 2s, 4s, 8s, 16s. The paper names s = 24 for CelebA, 32 for ImageNet; that Zi
+  joins before the pool, zero padding, and the last kernel's size are our reading.
+
+  Attributes:
+    width: s.
+    kernel_init: a key of layers.KERNEL_INITS.
+    dtype: compute type; parameters, BatchNorm statistics and the output are float32.
+    axis_name: mapped axis over which training statistics are averaged, or None.
+    platform: see layers.Conv.
+  """
+
+  width: int = 24
+  kernel_init: str = "torch"
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+  platform: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, z: tuple[jax.Array, ...], train: bool) -> jax.Array:
+    """x: [B,H,W,3], H and W multiples of 16; z: noise_shapes(H) with a leading B -> [B,H,W,3], unbounded.
+
+    train: normalise by the batch's statistics (and update the running ones where 'batch_stats'
+    is mutable) instead of the running averages.
+    """
+    common = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+
+    def double_conv(x, features):
+      block = DoubleConv(features, axis_name=self.axis_name, platform=self.platform, **common)
+      return block(x, train)
+
+    x = double_conv(x, self.width)
+    skips = []
+    for level, z_level in enumerate(z, start=1):
+      skips.append(x)
+      x = jnp.concatenate([x, z_level.astype(x.dtype)], -1)
+      x = double_conv(max_pool(x), self.width * 2**level)
+    for level, skip in reversed(list(enumerate(skips))):
+      x = jnp.concatenate([skip, upsample_bilinear(x)], -1)
+      x = double_conv(x, self.width * 2**level)
+    return Conv(3, kernel_size=1, platform=self.platform, **common)(x).astype(jnp.float32)
+
+  @staticmethod
+  def noise_shapes(image_size: int) -> tuple[tuple[int, int, int], ...]:
+    """The shapes of Z1..Z4 of one example: one channel at the size of each Down block's input."""
+    return tuple((image_size >> level, image_size >> level, 1) for level in range(LEVELS))

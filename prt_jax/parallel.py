@@ -1,0 +1,104 @@
+"""The only module that knows about devices: it spreads the training step over them with pmap.
+
+The state is replicated and donated, batches are split along their leading axis [devices, ...].
+pmap is what this project was asked for; should that change, this is the file to change. (Under
+shard_map, pmean(grad(local_loss)) is too large by the number of devices: differentiate the
+averaged loss there.)
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from prt_jax.errors import UserError
+from prt_jax.game import Game
+from prt_jax.state import TrainState
+from prt_jax.step import training_cycles, training_step
+
+AXIS = "batch"
+
+
+def start(distributed: bool) -> None:
+  """Joins the processes of a multi-host run; call before anything else touches a device."""
+  if distributed:
+    jax.distributed.initialize()
+
+
+def is_primary() -> bool:
+  """Whether this process writes what a run leaves behind."""
+  return jax.process_index() == 0
+
+
+def num_devices() -> int:
+  """All devices of the run, over all processes."""
+  return jax.device_count()
+
+
+def check_batch_size(field: str, batch_size: int) -> None:
+  """UserError unless a batch splits evenly over the devices."""
+  if batch_size < 1 or batch_size % jax.device_count():
+    lower = max(1, batch_size // jax.device_count()) * jax.device_count()
+    raise UserError(
+      f"{field}={batch_size} does not divide over {jax.device_count()} devices: use a multiple, for example {lower}"
+    )
+
+
+def default_steps_per_dispatch(game: Game) -> int:
+  """One on CPU, where a scan around convolutions costs several times the step; about 30 in whole cycles elsewhere."""
+  return 1 if jax.default_backend() == "cpu" else 30 // len(game.cycle) * len(game.cycle)
+
+
+def local_rows(batch: np.ndarray) -> np.ndarray:
+  """This process's part of a global batch: [..., B] -> [local devices, ..., B / devices], in the axis's order."""
+  per_device = np.split(batch, jax.device_count(), axis=-1)
+  devices = jax.devices()
+  return np.stack([per_device[devices.index(device)] for device in jax.local_devices()])
+
+
+def make_train_step(game: Game, *, robust: bool) -> Callable[[TrainState, jax.Array], TrainState]:
+  """The composed step on all devices: (state, images [devices,B,H,W,3] uint8) -> state; the state is donated."""
+  return _over_devices(functools.partial(training_step, game, robust=robust))
+
+
+def make_train_cycles(game: Game) -> Callable[[TrainState, jax.Array], TrainState]:
+  """Whole cycles in one dispatch: (state, images [devices,n,B,H,W,3] uint8) -> state; the state is donated."""
+  return _over_devices(functools.partial(training_cycles, game))
+
+
+def _over_devices(step):
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+
+
+def replicate(state: TrainState) -> TrainState:
+  """The state on every device, laid out as the training step returns it, so that the step compiles once."""
+  return jax.pmap(lambda _, state: state, axis_name=AXIS, in_axes=(0, None), out_axes=None)(
+    np.zeros(jax.local_device_count()), state
+  )
+
+
+def make_gather(dataset: np.ndarray) -> Callable[[np.ndarray], jax.Array]:
+  """Keeps a whole uint8 data set [N,H,W,3] in every device's memory; local_rows' indices -> their images."""
+  replicated = jax.pmap(lambda _, data: data, in_axes=(0, None))(np.zeros(jax.local_device_count()), dataset)
+  gather = jax.pmap(lambda data, rows: data[rows])
+  return lambda rows: gather(replicated, rows)
+
+
+def to_devices(batch: np.ndarray) -> jax.Array:
+  """Copies a local batch [local devices, ...] to its devices, ahead of the step that needs it."""
+  return jax.pmap(lambda x: x)(batch)
+
+
+def to_host(tree):
+  """The replicated tree as numpy arrays; typed keys as their uint32 data."""
+
+  def fetch(leaf):
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+  return jax.device_get(jax.tree.map(fetch, tree))
+
+
+def to_host_state(state: TrainState) -> TrainState:
+  """The state with its arrays on the host; its key as it is."""
+  return jax.device_get(state.replace(key=None)).replace(key=state.key)

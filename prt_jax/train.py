@@ -1,0 +1,258 @@
+"""Trains a config's restorer in a workdir: resumes where it was, logs, draws, checkpoints, stops cleanly."""
+
+import dataclasses
+import math
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from prt_jax import feed, parallel, pictures
+from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.data import Dataset, prepare
+from prt_jax.errors import UserError
+from prt_jax.game import Game, check_positive, init_state, make_game
+from prt_jax.state import TrainState
+from prt_jax.writers import SPEED_SCALARS, Writers
+
+GRID_ROWS = 8
+GRID_SEEDS = 4
+PROGRESS_SECONDS = 20.0
+
+
+class StopRequest:
+  """Notes SIGTERM and SIGINT while a run trains, so that it can save and leave at the next step."""
+
+  def __init__(self):
+    self.signal_name = None
+
+  def __enter__(self):
+    self._previous = {}
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._previous[number] = signal.signal(number, self._note)
+    return self
+
+  def __exit__(self, *_):
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _note(self, number, _):
+    self.signal_name = signal.Signals(number).name
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """When a run dispatches, logs, saves and draws; all in training steps."""
+
+  num_steps: int
+  steps_per_dispatch: int
+  log_every: int
+  checkpoint_every: int
+  image_every: int
+
+  def dispatches(self, first_step: int) -> Iterator[tuple[int, int]]:
+    """(first step, number of steps) of each device call; single steps where a whole dispatch does not fit."""
+    step = first_step
+    while step < self.num_steps:
+      whole = step % self.steps_per_dispatch == 0 and step + self.steps_per_dispatch <= self.num_steps
+      count = self.steps_per_dispatch if whole else 1
+      yield step, count
+      step += count
+
+  def due(self, step: int, every: int) -> bool:
+    """Whether something that happens every so many steps, and at the end, is due after this many steps."""
+    return step % every == 0 or step == self.num_steps
+
+
+def make_schedule(game: Game) -> Schedule:
+  """The config's schedule; UserError where its fields do not fit each other."""
+  train = game.config.train
+  for name in ("num_steps", "log_every_steps", "checkpoint_every_steps", "image_every_steps", "keep_checkpoints"):
+    check_positive(game.config, f"train.{name}")
+  every = {
+    name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
+  }
+  count = train.steps_per_dispatch or parallel.default_steps_per_dispatch(game)
+  if not train.steps_per_dispatch and any(steps % count for steps in every.values()):
+    count = 1
+  if count < 1 or (count > 1 and count % len(game.cycle)):
+    raise UserError(
+      f"train.steps_per_dispatch={count} is not a number of whole cycles: use 0, 1 or a multiple of {len(game.cycle)}"
+    )
+  for name, steps in every.items():
+    if steps % count:
+      raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
+  return Schedule(train.num_steps, count, *every.values())
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
+  """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
+
+  Returns:
+    The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
+
+  Raises:
+    UserError: a config that cannot work, data that cannot be read, a workdir of another run, a
+      disk that cannot be written, a loss that is not finite. The last good checkpoint is kept.
+  """
+  game = make_game(config, axis_name=parallel.AXIS)
+  schedule = make_schedule(game)
+  parallel.check_batch_size("train.batch_size", config.train.batch_size)
+  claim_workdir(workdir, config)
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+  step = checkpoints.latest_step() or 0
+  state = init_state(game)
+  if step:
+    state = checkpoints.restore(state, step)
+  if step >= schedule.num_steps:
+    logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+    return state
+  dataset = prepare(config.data)
+  _log_sizes(game, state, dataset)
+  logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
+  writers = Writers(workdir, step, primary=parallel.is_primary())
+  try:
+    writers.write_hparams(config)
+    with StopRequest() as stop:
+      state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
+      checkpoints.close()
+  except OSError as error:
+    raise UserError(
+      f"cannot write to {workdir}: {error.strerror or error}; the last good checkpoint is step "
+      f"{checkpoints.latest_step()}: free some space, then run the same command to go on from there"
+    ) from error
+  finally:
+    writers.close()
+  if step < schedule.num_steps:
+    logging.info("stopped by %s after step %d, saved: the same command resumes", stop.signal_name, step)
+    return None
+  logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+  return state
+
+
+def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
+  config = game.config
+  programs = {(False,): parallel.make_train_step(game, robust=False), (True,): parallel.make_train_step(game, robust=True)}
+  run_cycles = parallel.make_train_cycles(game)
+  columns = pictures.make_sample_columns(game, GRID_SEEDS if config.model.stochastic else 1)
+  examples = np.asarray(dataset.val[:GRID_ROWS], np.float32) / 255
+  batches = feed.batches(
+    feed.make_fetch(dataset.train, config.data.placement),
+    schedule.dispatches(step),
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    num_examples=len(dataset.train),
+  )
+  clock = Clock(step, schedule, config.train.batch_size)
+  state = parallel.replicate(state)
+  for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
+    if count == 1:
+      state = programs[(game.cycle[first % len(game.cycle)],)](state, images)
+    else:
+      state = run_cycles(state, images)
+    step = first + count
+    if schedule.due(step, schedule.log_every):
+      scalars = interval_means(state)
+      check_finite(scalars, step, schedule.log_every, checkpoints.latest_step())
+      clock.log(step, scalars)
+      writers.write_scalars(step, scalars | clock.speeds(step))
+    else:
+      clock.tick(state, step)
+    drawing = schedule.due(step, schedule.image_every)
+    if drawing and parallel.is_primary():
+      grid = pictures.draw_grid(jax.device_get(columns(parallel.to_host_state(state), examples)))
+      pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
+      writers.write_image(step, "restorations", grid)
+    if schedule.due(step, schedule.checkpoint_every) or stop.signal_name:
+      check_finite(interval_means(state), step, schedule.log_every, checkpoints.latest_step())
+      checkpoints.save(state)
+    if stop.signal_name:
+      break
+  return parallel.to_host_state(state), step
+
+
+def interval_means(state: TrainState) -> dict[str, float]:
+  """The means of the scalars over the log interval so far, in one transfer; names never measured in it are left out."""
+  sums = jax.device_get(state.interval)
+  return {name: float(total / count) for name, (total, count) in sums.items() if count}
+
+
+def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good: int | None) -> None:
+  """UserError naming the steps in which a scalar stopped being finite, and the last good checkpoint."""
+  broken = [name for name, value in scalars.items() if not math.isfinite(value)]
+  if broken:
+    first = (step - 1) // log_every * log_every + 1
+    good = "there is no checkpoint yet" if last_good is None else f"the last good checkpoint is step {last_good}"
+    raise UserError(
+      f"{', '.join(broken)} not finite between steps {first} and {step}; {good}: lower optim.learning_rate or raise "
+      "optim.r1_weight in a new --workdir"
+    )
+
+
+class Clock:
+  """Measures speed from the first finished dispatch on (compilation is not speed) and says how far a run is."""
+
+  def __init__(self, step: int, schedule: Schedule, batch_size: int):
+    self._schedule, self._batch_size = schedule, batch_size
+    self._created = self._last_line = time.monotonic()
+    self._first = None
+    self._interval_start = (time.monotonic(), step)
+    self._steps_per_second = 0.0
+
+  def tick(self, state: TrainState, step: int) -> None:
+    """A short progress line where a log interval takes long."""
+    now = time.monotonic()
+    if self._first is None or now - self._last_line > PROGRESS_SECONDS:
+      jax.block_until_ready(state.step)
+      now = time.monotonic()
+      if self._first is None:
+        self._first = (now, step)
+        logging.info("first step after %.1f s, compilation included", now - self._created)
+      else:
+        logging.info("step %d of %d, %s", step, self._schedule.num_steps, self._remaining(step, now))
+      self._last_line = now
+
+  def log(self, step: int, scalars: dict[str, float]) -> None:
+    """The log interval's line."""
+    now = time.monotonic()
+    start, start_step = self._interval_start
+    self._steps_per_second = (step - start_step) / (now - start)
+    self._interval_start = (now, step)
+    self._first = self._first or (now, step)
+    self._last_line = now
+    shown = ("critic_loss", "generator_loss", "r1", "robustness_loss", "consistency_psnr")
+    numbers = "  ".join(f"{name} {scalars[name]:.4g}" for name in shown if name in scalars)
+    logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._remaining(step, now))
+
+  def speeds(self, step: int) -> dict[str, float]:
+    """The last interval's wall-clock scalars."""
+    steps = self._steps_per_second
+    return dict(zip(SPEED_SCALARS, (steps, steps * self._batch_size), strict=True))
+
+  def _remaining(self, step: int, now: float) -> str:
+    start, start_step = self._first
+    if step == start_step:
+      return "ETA unknown"
+    speed = (step - start_step) / (now - start)
+    minutes, seconds = divmod(round((self._schedule.num_steps - step) / speed), 60)
+    return f"{speed:.3g} steps/s, {speed * self._batch_size:.3g} images/s, ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _log_sizes(game: Game, state: TrainState, dataset: Dataset) -> None:
+  logging.info("%d training and %d validation images in %s", len(dataset.train), len(dataset.val), dataset.folder)
+  for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
+    try:
+      from clu import parameter_overview
+
+      overview = parameter_overview.get_parameter_overview(params, include_stats=False, max_lines=60)
+    except ImportError:
+      overview = ""
+    total = sum(leaf.size for leaf in jax.tree.leaves(params))
+    logging.info("%s: %s parameters%s", player, f"{total:,}", "\n" + overview if overview else "")
