@@ -128,9 +128,14 @@ def check_positive(config: ConfigDict, field: str) -> None:
 
 def init_state(game: Game) -> TrainState:
   """The state before the first step; a pure function of the config (its seed included)."""
-  config = game.config
-  key = jax.random.key(config.seed)
-  size = config.data.image_size
+  # Compiled as one program: op by op, the first call would compile hundreds of small ones.
+  state = jax.jit(lambda: _init_state(game))()
+  return state.replace(key=jax.random.key(game.config.seed))
+
+
+def _init_state(game: Game) -> TrainState:
+  key = jax.random.key(game.config.seed)
+  size = game.config.data.image_size
   image = jnp.zeros((1, size, size, 3), jnp.float32)
   z = jax.tree.map(lambda noise: noise[0], zero_noise(1, game.noise_shapes))
   # The axis of synchronised statistics does not exist here; parameters do not depend on it.
@@ -145,7 +150,7 @@ def init_state(game: Game) -> TrainState:
     generator_optimizer=game.optimizer.init(variables["params"]),
     critic_optimizer=game.optimizer.init(critic_params),
     interval={name: (jnp.float32(0), jnp.float32(0)) for name in game.scalar_names},
-    key=key,
+    key=None,
   )
 
 

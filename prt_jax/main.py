@@ -1,5 +1,6 @@
 """The command line: python -m prt_jax.main --config=configs/NAME.py[:VARIANT[,demo]] [--workdir=DIR] [--mode=...]"""
 
+import logging as stdlib_logging
 import os
 import pathlib
 import re
@@ -9,6 +10,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from prt_jax.errors import UserError
+
+PACKAGE = pathlib.Path(__file__).parent
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:VARIANT[,demo]]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
@@ -62,12 +65,24 @@ def config_argument(argv: list[str]) -> str:
   return ""
 
 
+def set_up_logging() -> None:
+  """Our progress and everyone's warnings; what libraries merely note stays out of the way."""
+
+  def worth_reading(record):
+    return record.levelno >= stdlib_logging.WARNING or pathlib.Path(record.pathname).is_relative_to(PACKAGE)
+
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  handler = logging.get_absl_handler()
+  handler.setFormatter(stdlib_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+  handler.addFilter(worth_reading)
+
+
 def main() -> None:
   """Runs, and turns a user's mistake into one line and exit code 1."""
   # TensorFlow, which only writes events and reads TFDS, is loud on import.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.INFO)
-  logging.use_absl_handler()
+  set_up_logging()
   try:
     app.run(run, flags_parser=parse_flags)
   except UserError as error:

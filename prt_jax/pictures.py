@@ -12,57 +12,59 @@ from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
 
 STD_GAIN = 4  # a per-pixel std of 1/4 is drawn white
+TILE = 128  # pixels a tile is wide, at least half of it
 GAP = 2  # pixels between tiles
 HEADER = 16  # pixels above the first row
 
 
 def make_sample_columns(game: Game, num_seeds: int):
-  """A jitted (state, images [B,H,W,3] float32) -> {title: [B,H,W,3]}: original, input, restorations, per-pixel std.
+  """A function (state, images [B,H,W,3] float32) -> [(title, [B,H,W,3]), ...] with one compiled program behind it.
 
-  The restorations are the evaluation's: running averages, noise that depends on the row alone.
+  Columns: original, network input, num_seeds restorations, their per-pixel std. The restorations are
+  the evaluation's: running averages, noise that depends on the row alone.
   """
 
   @jax.jit
-  def columns(state: TrainState, images: jax.Array) -> dict[str, jax.Array]:
+  def restore_all(state: TrainState, images: jax.Array):
     examples = jnp.arange(len(images))
-    keys = example_keys(state.key, 0, Stream.EVALUATION, examples)
     y = game.degradation.degrade(images, example_keys(state.key, 1, Stream.EVALUATION, examples))
-    z = draw_noise(game, keys, num_seeds)
-    restored = jnp.stack(
-      [
-        restore(game, state.generator_params, state.batch_stats, y, jax.tree.map(lambda n, s=s: n[s], z), train=False)[0]
-        for s in range(num_seeds)
-      ]
-    )
-    result = {"original": images, "input": game.degradation.network_input(y)}
+    z = draw_noise(game, example_keys(state.key, 0, Stream.EVALUATION, examples), num_seeds)
+
+    def restore_one(z):
+      return restore(game, state.generator_params, state.batch_stats, y, z, train=False)[0]
+
+    return game.degradation.network_input(y), jax.vmap(restore_one)(z)
+
+  def columns(state, images):
+    network_input, restored = jax.device_get(restore_all(state, images))
+    pairs = [("original", images), ("input", network_input)]
     if num_seeds == 1:
-      return result | {"restored": restored[0]}
-    result |= {f"restored, Z{s + 1}": restored[s] for s in range(num_seeds)}
-    std = jnp.std(restored, axis=0, ddof=1).mean(-1, keepdims=True)
-    return result | {f"std x{STD_GAIN}": STD_GAIN * std.repeat(3, -1)}
+      return [*pairs, ("restored", restored[0])]
+    std = restored.std(0, ddof=1).mean(-1, keepdims=True).repeat(3, -1)
+    pairs += [(f"restored, Z{seed}", image) for seed, image in enumerate(restored, start=1)]
+    return [*pairs, (f"std x{STD_GAIN}", STD_GAIN * std)]
 
   return columns
 
 
-def draw_grid(columns: dict[str, np.ndarray], scale: int = 2) -> np.ndarray:
-  """Tiles with a title over each column: {title: [B,H,W,3] float in [0,1]} -> uint8 [h,w,3].
+def draw_grid(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
+  """Tiles with a title over each column: [(title, [B,H,W,3] float in [0,1]), ...] -> uint8 [h,w,3].
 
-  scale enlarges each tile by pixel replication, so that a 64-pixel image is legible.
+  Small images are enlarged by pixel replication until they are legible.
   """
-  batch, height, width, _ = next(iter(columns.values())).shape
+  batch, height, width, _ = columns[0][1].shape
+  scale = max(1, TILE // width)
   tile_height, tile_width = height * scale, width * scale
-  canvas = np.full(
-    (HEADER + batch * (tile_height + GAP), len(columns) * (tile_width + GAP) - GAP, 3), 255, np.uint8
-  )
-  for column, images in enumerate(columns.values()):
-    pixels = np.round(255 * np.clip(np.asarray(images), 0, 1)).astype(np.uint8)
-    pixels = pixels.repeat(scale, 1).repeat(scale, 2)
+  size = (HEADER + batch * (tile_height + GAP), len(columns) * (tile_width + GAP) - GAP, 3)
+  canvas = np.full(size, 255, np.uint8)
+  for column, (_, images) in enumerate(columns):
+    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(scale, 1).repeat(scale, 2)
     for row in range(batch):
       top, left = HEADER + row * (tile_height + GAP), column * (tile_width + GAP)
       canvas[top : top + tile_height, left : left + tile_width] = pixels[row]
   image = Image.fromarray(canvas)
   draw = ImageDraw.Draw(image)
-  for column, title in enumerate(columns):
+  for column, (title, _) in enumerate(columns):
     center = column * (tile_width + GAP) + tile_width // 2
     draw.text((center, HEADER // 2), title, fill=(0, 0, 0), font=ImageFont.load_default(11), anchor="mm")
   return np.asarray(image)

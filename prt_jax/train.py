@@ -115,10 +115,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
     logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
     return state
   dataset = prepare(config.data)
-  _log_sizes(game, state, dataset)
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
   writers = Writers(workdir, step, primary=parallel.is_primary())
   try:
+    _describe(game, state, dataset, workdir)
     writers.write_hparams(config)
     with StopRequest() as stop:
       state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
@@ -150,7 +150,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     batch_size=config.train.batch_size,
     num_examples=len(dataset.train),
   )
-  clock = Clock(step, schedule, config.train.batch_size)
+  clock = Clock(game, schedule, step)
   state = parallel.replicate(state)
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
     if count == 1:
@@ -158,16 +158,14 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     else:
       state = run_cycles(state, images)
     step = first + count
+    clock.tick(state, step)
     if schedule.due(step, schedule.log_every):
       scalars = interval_means(state)
       check_finite(scalars, step, schedule.log_every, checkpoints.latest_step())
-      clock.log(step, scalars)
-      writers.write_scalars(step, scalars | clock.speeds(step))
-    else:
-      clock.tick(state, step)
+      writers.write_scalars(step, clock.log(step, scalars))
     drawing = schedule.due(step, schedule.image_every)
     if drawing and parallel.is_primary():
-      grid = pictures.draw_grid(jax.device_get(columns(parallel.to_host_state(state), examples)))
+      grid = pictures.draw_grid(columns(parallel.to_host_state(state), examples))
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     if schedule.due(step, schedule.checkpoint_every) or stop.signal_name:
@@ -197,62 +195,59 @@ def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good
 
 
 class Clock:
-  """Measures speed from the first finished dispatch on (compilation is not speed) and says how far a run is."""
+  """Measures speed and says how far a run is; the first cycle, which compiles, is not counted as speed."""
 
-  def __init__(self, step: int, schedule: Schedule, batch_size: int):
-    self._schedule, self._batch_size = schedule, batch_size
-    self._created = self._last_line = time.monotonic()
-    self._first = None
-    self._interval_start = (time.monotonic(), step)
-    self._steps_per_second = 0.0
+  def __init__(self, game: Game, schedule: Schedule, step: int):
+    self._schedule, self._batch_size = schedule, game.config.train.batch_size
+    self._compiled_at = step + max(len(game.cycle), schedule.steps_per_dispatch)
+    self._created = self._start = self._last_line = time.monotonic()
+    self._start_step = step
+    self._speed = None
 
   def tick(self, state: TrainState, step: int) -> None:
-    """A short progress line where a log interval takes long."""
-    now = time.monotonic()
-    if self._first is None or now - self._last_line > PROGRESS_SECONDS:
-      jax.block_until_ready(state.step)
-      now = time.monotonic()
-      if self._first is None:
-        self._first = (now, step)
-        logging.info("first step after %.1f s, compilation included", now - self._created)
-      else:
-        logging.info("step %d of %d, %s", step, self._schedule.num_steps, self._remaining(step, now))
-      self._last_line = now
+    """After every dispatch: starts measuring once everything is compiled, and fills long silences with a line."""
+    compiled = step == self._compiled_at
+    if not compiled and time.monotonic() - self._last_line < PROGRESS_SECONDS:
+      return
+    jax.block_until_ready(state.step)
+    now = self._last_line = time.monotonic()
+    if compiled:
+      self._start, self._start_step = now, step
+      logging.info("first cycle after %.1f s, compilation included", now - self._created)
+    elif step > self._compiled_at:
+      self._speed = (step - self._start_step) / (now - self._start)
+      logging.info("step %d of %d  %s", step, self._schedule.num_steps, self._outlook(step))
 
-  def log(self, step: int, scalars: dict[str, float]) -> None:
-    """The log interval's line."""
-    now = time.monotonic()
-    start, start_step = self._interval_start
-    self._steps_per_second = (step - start_step) / (now - start)
-    self._interval_start = (now, step)
-    self._first = self._first or (now, step)
-    self._last_line = now
+  def log(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
+    """The log interval's line; returns the scalars with its wall-clock ones."""
+    now = self._last_line = time.monotonic()
+    if step > self._start_step:
+      self._speed = (step - self._start_step) / (now - self._start)
+    self._start, self._start_step = now, step
     shown = ("critic_loss", "generator_loss", "r1", "robustness_loss", "consistency_psnr")
     numbers = "  ".join(f"{name} {scalars[name]:.4g}" for name in shown if name in scalars)
-    logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._remaining(step, now))
+    logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._outlook(step))
+    speeds = (self._speed or 0.0, (self._speed or 0.0) * self._batch_size)
+    return scalars | dict(zip(SPEED_SCALARS, speeds, strict=True))
 
-  def speeds(self, step: int) -> dict[str, float]:
-    """The last interval's wall-clock scalars."""
-    steps = self._steps_per_second
-    return dict(zip(SPEED_SCALARS, (steps, steps * self._batch_size), strict=True))
-
-  def _remaining(self, step: int, now: float) -> str:
-    start, start_step = self._first
-    if step == start_step:
-      return "ETA unknown"
-    speed = (step - start_step) / (now - start)
-    minutes, seconds = divmod(round((self._schedule.num_steps - step) / speed), 60)
-    return f"{speed:.3g} steps/s, {speed * self._batch_size:.3g} images/s, ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+  def _outlook(self, step: int) -> str:
+    if not self._speed:
+      return "speed not measured yet"
+    minutes, seconds = divmod(round((self._schedule.num_steps - step) / self._speed), 60)
+    eta = f"ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    return f"{self._speed:.3g} steps/s, {self._speed * self._batch_size:.3g} images/s, {eta}"
 
 
-def _log_sizes(game: Game, state: TrainState, dataset: Dataset) -> None:
+def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:
+  """Logs the sizes of data and networks; the table of all parameters goes to parameters.txt."""
   logging.info("%d training and %d validation images in %s", len(dataset.train), len(dataset.val), dataset.folder)
+  tables = []
   for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
+    logging.info("%s: %s parameters", player, f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}")
     try:
       from clu import parameter_overview
-
-      overview = parameter_overview.get_parameter_overview(params, include_stats=False, max_lines=60)
     except ImportError:
-      overview = ""
-    total = sum(leaf.size for leaf in jax.tree.leaves(params))
-    logging.info("%s: %s parameters%s", player, f"{total:,}", "\n" + overview if overview else "")
+      continue
+    tables.append(f"{player}\n{parameter_overview.get_parameter_overview(params, include_stats=False)}\n")
+  if tables and parallel.is_primary():
+    (workdir / "parameters.txt").write_text("\n".join(tables))

@@ -4,10 +4,12 @@ All are exact rewritings: the parameters and the numbers are those of a plain 3x
 a 2x2 pool, a bilinear upsampling. Arrays are [B, H, W, C]; H and W even where a pool is named.
 """
 
+import itertools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 # PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
@@ -20,26 +22,34 @@ KERNEL_INITS: dict[str, Callable] = {
 }
 
 
-def prefers_patches(height: int, in_channels: int) -> bool:
-  """Whether XLA on a CPU runs this 3x3 convolution faster as patches and one matmul.
+SMALL_PLANE = 4  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
 
-  Its convolution falls to a few GFLOP/s on small planes and on few input channels, while the
-  patches of a large plane cost more memory traffic than they save.
+
+def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
+  """Cross-correlation with zero padding to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O].
+
+  as_matmul: the same sums as two matrix products (patches gathered by a constant 0/1 matrix, then
+  the kernel), which compile and run faster than a convolution on a small plane and only there.
   """
-  return height <= 4 or (height <= 8 and in_channels >= 64) or in_channels <= 4
-
-
-def convolve(x: jax.Array, kernel: jax.Array, *, as_patches: bool) -> jax.Array:
-  """Cross-correlation with zero padding to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O]."""
-  if kernel.shape[:2] == (1, 1):
-    return x @ kernel[0, 0]
-  if not as_patches:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
   kernel_height, kernel_width, in_channels, out_channels = kernel.shape
-  height, width = x.shape[1:3]
-  padded = jnp.pad(x, ((0, 0), (kernel_height // 2,) * 2, (kernel_width // 2,) * 2, (0, 0)))
-  shifted = [padded[:, i : i + height, j : j + width] for i in range(kernel_height) for j in range(kernel_width)]
-  return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, out_channels)
+  if kernel_height == kernel_width == 1:
+    return x @ kernel[0, 0]
+  if not as_matmul:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  batch, height, width, _ = x.shape
+  selection = jnp.asarray(_patch_selection(height, width, kernel_height, kernel_width), x.dtype)
+  patches = jnp.einsum("pq,bqc->bpc", selection, x.reshape(batch, height * width, in_channels))
+  return (patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)).reshape(*x.shape[:3], out_channels)
+
+
+def _patch_selection(height: int, width: int, kernel_height: int, kernel_width: int) -> np.ndarray:
+  """0/1 [H*W*h*w, H*W]: row (pixel, tap) picks the pixel under that tap, or nothing where the tap is outside."""
+  selection = np.zeros((height, width, kernel_height, kernel_width, height, width), np.float32)
+  for row, column, i, j in itertools.product(*map(range, selection.shape[:4])):
+    source = row + i - kernel_height // 2, column + j - kernel_width // 2
+    if 0 <= source[0] < height and 0 <= source[1] < width:
+      selection[row, column, i, j][source] = 1
+  return selection.reshape(-1, height * width)
 
 
 class Conv(nn.Module):
@@ -67,9 +77,8 @@ class Conv(nn.Module):
     in_channels = x.shape[-1]
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
-    on_cpu = (self.platform or jax.default_backend()) == "cpu"
-    as_patches = on_cpu and prefers_patches(x.shape[1], in_channels)
-    x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), as_patches=as_patches)
+    as_matmul = (self.platform or jax.default_backend()) == "cpu" and max(x.shape[1:3]) <= SMALL_PLANE
+    x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), as_matmul=as_matmul)
     if self.use_bias:
       fan_in = self.kernel_size**2 * in_channels
       x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)

@@ -1,0 +1,16 @@
+"""Super-resolution x8, CelebA 64x64: paper A, the super-resolution figure.
+
+Run: python -m prt_jax.main --config=configs/sr8.py:stochastic-robust
+Published (figure, axes only): FID worsens with the factor, worst for deterministic-robust through recall;
+  std high for stochastic-robust alone; AI-PSNR 34 dB. FID 10 to 30, robustness 12 to 36 dB.
+Measured here: a full run, not yet.
+"""
+
+from configs import default
+
+
+def get_config(arg=default.VARIANTS[0]):
+  config = default.base()
+  config.degradation.factor = 8
+  config.attack.eps = 0.276
+  return default.finish(config, arg)

@@ -1,0 +1,46 @@
+"""Shared by all tests: four fake devices, quick compiles that are kept, and one small data set."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".pytest_cache" / "prt_jax"
+# The tests' nets are compiled far longer than they run; level 1 halves that and changes no result they look at.
+FLAGS = "--xla_backend_optimization_level=1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_force_host_platform_device_count=4"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import tiny
+
+jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+  """A folder of smooth random 32x32 pictures, train/ and val/, the same in every session."""
+  folder = tmp_path_factory.mktemp("photographs")
+  rng = np.random.default_rng(0)
+  for split, count in (("train", 24), ("val", 8)):
+    (folder / split).mkdir()
+    for i in range(count):
+      coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+      path = folder / split / f"{i:03d}.png"
+      coarse.resize((32, 32), Image.Resampling.BICUBIC).save(path)
+      os.utime(path, (1_700_000_000, 1_700_000_000))
+  return folder
+
+
+@pytest.fixture
+def tiny_config(photographs):
+  """The tiny config on those pictures, unlocked, so that a test can change a field."""
+  config = tiny.get_config()
+  config.unlock()
+  config.data.path = str(photographs)
+  config.data.cache_dir = str(CACHE)
+  return config

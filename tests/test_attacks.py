@@ -1,0 +1,174 @@
+"""Attacks: bounds, known optima, gradients against finite differences, the same noise on both sides."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, project_to_ball, to_sphere
+from prt_jax.game import draw_noise, init_state, make_game, restore
+
+MATRIX = np.diag([5.0, 1.0, 0.5, 0.1]).astype(np.float32)
+
+
+def linear(y, z):
+  return y @ MATRIX + z
+
+
+def change(restore, y, z, delta):
+  """E_Z ||restore(y, z) - restore(y + delta, z)||^2 of each example, written without the package."""
+  differences = np.stack([np.asarray(restore(y, s)) - np.asarray(restore(y + delta, s)) for s in z])
+  return (differences.reshape(*differences.shape[:2], -1) ** 2).sum(-1).mean(0)
+
+
+@pytest.fixture
+def measurements():
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.uniform(size=(6, 4)), jnp.float32), jnp.asarray(rng.normal(size=(3, 6, 4)), jnp.float32)
+
+
+def numpy_search(gradient, delta, eps, num_steps, learning_rate):
+  """The paper's inner loop, written out: Adam ascent, then projection to the ball."""
+  first, second = np.zeros_like(delta), np.zeros_like(delta)
+  for t in range(1, num_steps + 1):
+    g = gradient(delta)
+    first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+    delta = delta + learning_rate * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+    norm = np.linalg.norm(delta, axis=1, keepdims=True)
+    delta = delta * np.minimum(1, eps / norm)
+  return delta
+
+
+@pytest.mark.parametrize("learning_rate", [1.0, 0.01])
+def test_search_is_projected_adam_on_the_mean_over_seeds(measurements, learning_rate):
+  y, z = measurements
+
+  def restore(y, z):
+    return (y @ MATRIX) * z
+
+  def gradient(delta):
+    return np.mean([2 * ((delta @ MATRIX) * seed**2) @ MATRIX.T for seed in np.asarray(z, np.float64)], axis=0)
+
+  start = adversarial_search(restore, y, z, jax.random.key(0), eps=0.1, num_steps=0)
+  np.testing.assert_allclose(np.linalg.norm(start, axis=1), 0.1, rtol=1e-5)
+  found = adversarial_search(restore, y, z, jax.random.key(0), eps=0.1, learning_rate=learning_rate)
+  expected = numpy_search(gradient, np.asarray(start, np.float64), 0.1, 5, learning_rate)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_papers_attack_beats_a_random_delta_of_the_same_norm_on_a_unet():
+  config = default.get_config()
+  config.unlock()
+  config.model.update(width=4, init="he_normal")
+  config.data.image_size = 32
+  config.degradation.factor = 8
+  game = make_game(config)
+  state = init_state(game)
+  x = jax.random.uniform(jax.random.key(0), (16, 4, 4, 3)).repeat(8, 1).repeat(8, 2)
+  y = game.degradation.degrade(x)
+
+  def restore_one(y, z):
+    return restore(game, state.generator_params, state.batch_stats, y, z, train=True)[0]
+
+  keys = jax.random.split(jax.random.key(1), 16)
+  z = draw_noise(game, keys, 3)
+  search = jax.jit(functools.partial(adversarial_search, restore_one, eps=config.attack.eps))
+  delta = search(y, z, keys)
+  random = to_sphere(jax.random.normal(jax.random.key(2), y.shape), config.attack.eps)
+  restore_seeds = jax.jit(jax.vmap(restore_one, (None, 0)))
+  reference = restore_seeds(y, z)
+  found, blind = (np.sum((restore_seeds(y + d, z) - reference) ** 2, (0, 2, 3, 4)) for d in (delta, random))
+  assert np.mean(found > blind) >= 15 / 16
+  assert np.mean(found) > 1.5 * np.mean(blind)
+
+
+def test_bound_holds_as_written(measurements):
+  y, z = measurements
+  for eps in (0.1, 0.553, 2.5):
+    delta = adversarial_search(linear, y, z, jax.random.key(0), eps=eps)
+    norms = np.sqrt((np.asarray(delta, np.float64) ** 2).sum(1))
+    assert np.all(norms <= eps)
+    assert np.all(norms > 0.99 * eps)
+
+
+def test_noise_is_the_same_on_both_sides(measurements):
+  y, z = measurements
+  # A restorer that only adds noise does not change with y at all: no direction is better than the start.
+  delta = adversarial_search(lambda y, z: z, y, z, jax.random.key(0), eps=0.1)
+  start = adversarial_search(lambda y, z: z, y, z, jax.random.key(0), eps=0.1, num_steps=0)
+  np.testing.assert_allclose(delta, start, rtol=1e-6)
+
+
+def test_a_given_reference_changes_nothing(measurements):
+  y, z = measurements
+  reference = jnp.stack([linear(y, s) for s in z])
+  plain = adversarial_search(linear, y, z, jax.random.key(0), eps=0.1)
+  given = adversarial_search(linear, y, z, jax.random.key(0), eps=0.1, reference=reference)
+  np.testing.assert_allclose(plain, given, rtol=1e-6)
+
+
+def test_one_step_follows_the_finite_difference_gradient(measurements):
+  y, z = measurements
+
+  def restore(y, z):
+    return jnp.sin(4 * y @ MATRIX) * (1 + z)
+
+  start = adversarial_search(restore, y, z, jax.random.key(3), eps=0.5, num_steps=0)
+  # Adam's first step is learning_rate * sign(gradient); far inside a large ball nothing is projected.
+  inside = adversarial_search(restore, y, z, jax.random.key(3), eps=0.5, num_steps=1, learning_rate=1e-4)
+  gradient = np.zeros(y.shape)
+  for i in range(4):
+    bump = np.zeros((1, 4), np.float32)
+    bump[0, i] = 1e-3
+    gradient[:, i] = change(restore, y, z, start + bump) - change(restore, y, z, start - bump)
+  moved = np.asarray(inside - start)
+  large = np.abs(gradient) > 0.2 * np.abs(gradient).max()
+  # The projection pulls the whole step back radially by less than the step itself.
+  radial = np.asarray(start) / 0.5
+  tangent = moved - (moved * radial).sum(1, keepdims=True) * radial
+  sign = 1e-4 * np.sign(gradient)
+  expected = sign - (sign * radial).sum(1, keepdims=True) * radial
+  np.testing.assert_allclose(tangent[large], expected[large], atol=1e-5)
+
+
+def test_start_depends_on_the_examples_own_key(measurements):
+  y, z = measurements
+  keys = jax.random.split(jax.random.key(0), 6)
+  together = adversarial_search(linear, y, z, keys, eps=0.1)
+  alone = adversarial_search(linear, y[2:3], z[:, 2:3], keys[2:3], eps=0.1)
+  np.testing.assert_allclose(together[2:3], alone, rtol=1e-5)
+
+
+def test_no_gradient_flows_through_the_search(measurements):
+  y, z = measurements
+
+  def total(scale):
+    return adversarial_search(lambda y, z: scale * y, y, z, jax.random.key(0), eps=0.1).sum()
+
+  assert jax.grad(total)(2.0) == 0
+
+
+@pytest.mark.parametrize("alpha", [1 / 255, 8 / 255, 32 / 255])
+def test_ifgsm_reaches_a_linear_restorers_maximum_within_its_bounds(alpha):
+  y = jnp.full((2, 4), 0.5)
+  delta = ifgsm(linear, y, jnp.zeros((1, 2, 4)), jax.random.key(0), alpha=alpha, num_steps=50)
+  np.testing.assert_allclose(np.abs(delta), alpha, rtol=0.05)
+  assert np.all(np.abs(delta) <= alpha)
+
+
+def test_ifgsm_keeps_the_attacked_measurement_in_range():
+  y = jnp.array([[0.0, 1.0, 0.01, 0.99]])
+  for seed in range(4):
+    delta = ifgsm(linear, y, jnp.zeros((1, 1, 4)), jax.random.key(seed), alpha=0.1, num_steps=10)
+    attacked = y + delta
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+
+
+def test_projection_by_hand():
+  delta = jnp.array([[3.0, 4.0], [0.3, 0.4]])
+  np.testing.assert_allclose(project_to_ball(delta, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-5)
+  np.testing.assert_allclose(l2_norm(to_sphere(delta, 2.0)), [2, 2], rtol=1e-5)
