@@ -42,6 +42,8 @@ class SuperResolution:
   noise_std: float
   image_size: int
 
+  removes_constants = True  # project(x + c, y) = project(x, y)
+
   @property
   def measurement_shape(self) -> tuple[int, int, int]:
     """Shape of one y."""
@@ -84,6 +86,8 @@ class Inpainting:
 
   noise_std: float
   image_size: int
+
+  removes_constants = False
 
   @property
   def measurement_shape(self) -> tuple[int, int, int]:

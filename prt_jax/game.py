@@ -101,10 +101,16 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   schedule = optax.piecewise_constant_schedule(
     optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
   )
+  degradation = make_degradation(config.degradation, image_size)
   return Game(
-    generator=UNet(model.width, axis_name=axis_name if model.sync_batch_norm else None, **common),
+    generator=UNet(
+      model.width,
+      axis_name=axis_name if model.sync_batch_norm else None,
+      use_last_bias=not degradation.removes_constants,
+      **common,
+    ),
     critic=Critic(model.critic_width, model.residual_scale, **common),
-    degradation=make_degradation(config.degradation, image_size),
+    degradation=degradation,
     noise_shapes=UNet.noise_shapes(image_size),
     schedule=schedule,
     optimizer=optax.adam(schedule, optim.b1, optim.b2),

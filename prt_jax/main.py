@@ -32,15 +32,25 @@ def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, with every mistake of the command line as a UserError."""
   try:
     rest = flags.FLAGS(argv)
-  # A config file is code, and config_flags passes on what it raises, and what a locked config does.
+    if _CONFIG.value is not None:
+      _CONFIG.value.lock()  # a config file that could not be loaded says so at its first use
+  # A config file is code, and config_flags passes on whatever it raises, and what a locked config does.
   except Exception as error:
-    reason = " ".join(str(error).split())
-    raise UserError(f"{reason}; python -m prt_jax.main --help lists the flags, configs/default.py the fields") from error
+    raise UserError(_reason(error)) from error
   if _CONFIG.value is None:
     raise UserError("no config: pass --config=configs/NAME.py[:VARIANT[,demo]], for example configs/sr16.py")
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: flags are written --NAME=VALUE")
   return rest
+
+
+def _reason(error: Exception) -> str:
+  """One line of an exception that may quote a whole traceback."""
+  if isinstance(error, KeyError | AttributeError):
+    return f"unknown config field {error.args[0]}: configs/default.py lists all fields"
+  last_line = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
+  _, quoted, reason = last_line.rpartition(f"{UserError.__name__}: ")
+  return reason if quoted else f"{last_line}; python -m prt_jax.main --help lists the flags"
 
 
 def run(_) -> None:

@@ -68,7 +68,7 @@ def critic_step(game: Game, state: TrainState, batch: jax.Array, key: jax.Array)
   gradients, scalars = average(game, (gradients, scalars))
   updates, optimizer_state = game.optimizer.update(gradients, state.critic_optimizer)
   params = optax.apply_updates(state.critic_params, updates)
-  scalars["critic_gradient_norm"] = optax.global_norm(gradients)
+  scalars["critic_gradient_norm"] = optax.tree.norm(gradients)
   return state.replace(critic_params=params, critic_optimizer=optimizer_state), scalars
 
 
@@ -127,7 +127,7 @@ def generator_step(
   updates, optimizer_state = game.optimizer.update(gradients, state.generator_optimizer)
   params = optax.apply_updates(state.generator_params, updates)
   scalars |= average(game, consistency(game, fake, y))
-  scalars["generator_gradient_norm"] = optax.global_norm(gradients)
+  scalars["generator_gradient_norm"] = optax.tree.norm(gradients)
   scalars["learning_rate"] = jnp.asarray(game.schedule(state.step), jnp.float32)
   state = state.replace(generator_params=params, generator_optimizer=optimizer_state, batch_stats=batch_stats)
   return state, scalars

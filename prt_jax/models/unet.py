@@ -46,6 +46,8 @@ class UNet(nn.Module):
     kernel_init: a key of layers.KERNEL_INITS.
     dtype: compute type; parameters, BatchNorm statistics and the output are float32.
     axis_name: mapped axis over which training statistics are averaged, or None.
+    use_last_bias: False where a projection removes constants: the bias would have a zero gradient,
+      of which Adam makes a random walk of rounding errors.
     platform: see layers.Conv.
   """
 
@@ -53,6 +55,7 @@ class UNet(nn.Module):
   kernel_init: str = "torch"
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
+  use_last_bias: bool = True
   platform: str | None = None
 
   @nn.compact
@@ -77,7 +80,8 @@ class UNet(nn.Module):
     for level, skip in reversed(list(enumerate(skips))):
       x = jnp.concatenate([skip, upsample_bilinear(x)], -1)
       x = double_conv(x, self.width * 2**level)
-    return Conv(3, kernel_size=1, platform=self.platform, **common)(x).astype(jnp.float32)
+    last = Conv(3, kernel_size=1, use_bias=self.use_last_bias, platform=self.platform, **common)
+    return last(x).astype(jnp.float32)
 
   @staticmethod
   def noise_shapes(image_size: int) -> tuple[tuple[int, int, int], ...]:

@@ -1,0 +1,88 @@
+"""Mistakes on the command line: one line, exit code 1, nothing written."""
+
+import pytest
+from PIL import Image
+
+from prt_jax.main import config_argument, default_workdir
+from tests.commands import assert_one_line, run
+
+
+@pytest.mark.parametrize(
+  ("argument", "workdir"),
+  [
+    ("configs/sr16.py", "runs/sr16-stochastic-robust"),
+    ("configs/sr16.py:demo", "runs/sr16-stochastic-robust-demo"),
+    ("configs/inpaint.py:deterministic-erratic,demo", "runs/inpaint-deterministic-erratic-demo"),
+  ],
+)
+def test_default_workdir_names_config_and_variant(argument, workdir):
+  assert str(default_workdir(argument)) == workdir
+  assert config_argument(["main", "--mode=train", f"--config={argument}"]) == argument
+  assert config_argument(["main", "--config", argument]) == argument
+
+
+@pytest.mark.parametrize(
+  ("flags", "parts"),
+  [
+    (["--config.optim.lerning_rate=1"], ["lerning_rate"]),
+    (["--config.train.num_steps=many"], ["many"]),
+    (["--nonsense=1"], ["nonsense"]),
+    (["--config.train.batch_size=0"], ["train.batch_size=0"]),
+    (["--config.train.checkpoint_every_steps=0"], ["train.checkpoint_every_steps=0 must be at least 1"]),
+    (["--config.data.image_size=48"], ["data.image_size=48", "multiple of 32"]),
+    (["--config.degradation.factor=7"], ["degradation.factor=7", "does not divide data.image_size=32"]),
+    (["--config.model.dtype=float8"], ["model.dtype='float8'", "bfloat16"]),
+    (["--config.train.steps_per_dispatch=2"], ["train.steps_per_dispatch=2", "whole cycles"]),
+    (["--config.data.path=/no/such/folder"], ["/no/such/folder"]),
+    (["--config.data.path="], ["data.path"]),
+    (["--config.data.source=web"], ["data.source", "web", "folder"]),
+  ],
+)
+def test_bad_fields(flags, parts, tmp_path, photographs):
+  path = None if any("data.path" in flag for flag in flags) else photographs
+  assert_one_line(run(f"--workdir={tmp_path / 'run'}", *flags, path=path), *parts)
+
+
+def test_bad_config_files_and_variants(tmp_path):
+  result = run(f"--workdir={tmp_path / 'run'}", config="configs/sr16.py:robust")
+  assert_one_line(result, "unknown variant 'robust'", "stochastic-robust, stochastic-erratic")
+  assert_one_line(run(config="configs/sr17.py"), "sr17.py")
+  assert not (tmp_path / "run").exists()
+
+
+def test_unusable_workdir(tmp_path, photographs):
+  (tmp_path / "file").write_text("in the way")
+  assert_one_line(run(f"--workdir={tmp_path / 'file' / 'run'}", path=photographs), "cannot use", "--workdir")
+  assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "small"])
+def test_bad_images_are_named(kind, tmp_path, photographs):
+  folder = tmp_path / "images"
+  (folder / "train").mkdir(parents=True)
+  (folder / "val").mkdir()
+  parts = [str(folder)]
+  if kind != "empty":
+    image = next((photographs / "train").iterdir())
+    for i in range(12):
+      (folder / "train" / f"{i}.png").write_bytes(image.read_bytes())
+      (folder / "val" / f"{i}.png").write_bytes(image.read_bytes())
+    bad = folder / "train" / "7.png"
+    parts = ["7.png"]
+    if kind == "truncated":
+      bad.write_bytes(bad.read_bytes()[:300])
+    else:
+      Image.new("RGB", (20, 40)).save(bad)
+      parts += ["20"]
+  assert_one_line(run(f"--workdir={tmp_path / 'run'}", path=folder), *parts)
+
+
+def test_batch_that_does_not_divide_over_the_devices(tmp_path, photographs):
+  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+  result = run(f"--workdir={tmp_path / 'run'}", "--config.train.batch_size=6", path=photographs, env=flags)
+  assert_one_line(result, "train.batch_size=6 does not divide over 4 devices")
+
+
+def test_no_config():
+  result = run("--workdir=x", config="")
+  assert_one_line(result, "config")

@@ -1,0 +1,153 @@
+"""The training step: devices, cycles, what a robust step adds, and that it lowers for accelerators."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prt_jax import parallel
+from prt_jax.data import prepare
+from prt_jax.errors import UserError
+from prt_jax.game import init_state, make_game
+from prt_jax.step import critic_step, training_cycles, training_step
+from tests import tiny
+
+
+def flat(*trees):
+  return np.concatenate([np.ravel(leaf) for tree in trees for leaf in jax.tree.leaves(jax.device_get(tree))])
+
+
+def distance(a, b):
+  return np.linalg.norm(a - b) / np.linalg.norm(a)
+
+
+@pytest.fixture(scope="module")
+def images(photographs):
+  from PIL import Image
+
+  paths = sorted((photographs / "train").iterdir())
+  return np.stack([np.asarray(Image.open(path)) for path in paths]).reshape(3, 8, 32, 32, 3)
+
+
+@pytest.fixture
+def game(tiny_config):
+  return make_game(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def steps():
+  """The plain and the robust step on one device, compiled once for all tests of this file."""
+  game = make_game(tiny.get_config())
+  return {robust: jax.jit(functools.partial(training_step, game, robust=robust)) for robust in (False, True)}
+
+
+def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(tiny_config, steps, images):
+  """A whole cycle: synchronised statistics, noise, attack starts and the scan over cycles included."""
+  spread = make_game(tiny_config, axis_name=parallel.AXIS)
+  one = init_state(spread)
+  assert jax.local_device_count() == 4
+  batches = images.reshape(3, 4, 2, 32, 32, 3).swapaxes(0, 1)
+  four = parallel.make_train_cycles(spread)(parallel.replicate(one), batches)
+  for robust, batch in zip(spread.cycle, images, strict=True):
+    one = steps[robust](one, batch)
+  assert int(four.step) == int(one.step) == 3
+  for name in ("generator_params", "critic_params", "batch_stats"):
+    assert distance(flat(getattr(one, name)), flat(getattr(four, name))) < 1e-5, name
+  for name, (total, count) in jax.device_get(one.interval).items():
+    mean = float(four.interval[name][0] / four.interval[name][1])
+    assert total / count == pytest.approx(mean, rel=1e-3, abs=1e-6), name
+
+
+def test_cycle_is_two_plain_steps_then_a_robust_one(tiny_config):
+  assert make_game(tiny_config).cycle == (False, False, True)
+  tiny_config.optim.robust_weight = 0.0
+  assert make_game(tiny_config).cycle == (False,)
+
+
+def test_robust_steps_lower_the_robustness_loss_of_their_own_batch(game, steps, images):
+  state = init_state(game)
+  losses = []
+  for _ in range(9):
+    state = steps[True](state, images[0])
+    # An interval is log_every_steps = 3 steps, so this is the mean of one to three of them.
+    total, count = state.interval["robustness_loss"]
+    losses.append(float(total / count))
+  assert losses[8] < 0.7 * losses[0]
+
+
+def test_a_plain_step_measures_no_robustness(game, steps, images):
+  state = steps[False](init_state(game), images[0])
+  assert [float(value) for value in state.interval["robustness_loss"]] == [0, 0]
+  assert float(state.interval["generator_loss"][1]) == 1
+
+
+def test_an_interval_starts_anew_after_log_every_steps(game, steps, images):
+  state = init_state(game)
+  counts = []
+  for _ in range(4):
+    state = steps[False](state, images[0])
+    counts.append(int(state.interval["critic_loss"][1]))
+  assert counts == [1, 2, 3, 1]
+
+
+def test_running_statistics_follow_the_generators_plain_pass_alone(game, steps, images):
+  state = init_state(game)
+  x = jnp.asarray(images[0], jnp.float32) / 255
+  after_critic, _ = jax.jit(functools.partial(critic_step, game))(state, x, state.key)
+  np.testing.assert_array_equal(flat(after_critic.batch_stats), flat(state.batch_stats))
+  np.testing.assert_array_equal(flat(after_critic.generator_params), flat(state.generator_params))
+  assert distance(flat(state.critic_params), flat(after_critic.critic_params)) > 0
+  stepped = steps[True](state, images[0])
+  # One update of momentum 0.9 away from mean 0; the stem sees the measurement alone, unattacked.
+  stem = stepped.batch_stats["DoubleConv_0"]["BatchNorm_0"]["mean"]
+  kernel = state.generator_params["DoubleConv_0"]["Conv_0"]["kernel"]
+  network_input = game.degradation.network_input(game.degradation.degrade(x))
+  features = jax.lax.conv_general_dilated(
+    network_input, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  np.testing.assert_allclose(stem, 0.1 * features.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
+
+
+def test_learning_rate_follows_the_schedule(tiny_config):
+  tiny_config.optim.update(learning_rate=1.0, decay_factor=0.6, decay_steps=(4, 6))
+  schedule = make_game(tiny_config).schedule
+  np.testing.assert_allclose([schedule(step) for step in (0, 4, 5, 6, 7, 99)], [1, 1, 0.6, 0.6, 0.36, 0.36], rtol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_whole_cycles_lower_for_accelerators(tiny_config, images, platform):
+  game = make_game(tiny_config, platform="gpu" if platform == "cuda" else platform)
+  state = init_state(game)
+  step = jax.jit(lambda state, batches: training_cycles(game, state, batches))
+  exported = jax.export.export(step, platforms=[platform])(state, images)
+  assert exported.platforms == (platform,)
+  assert "stablehlo.while" in exported.mlir_module()
+
+
+def test_local_rows_split_the_last_axis_over_the_devices():
+  rows = parallel.local_rows(np.arange(16).reshape(2, 8))
+  np.testing.assert_array_equal(rows[1], [[2, 3], [10, 11]])
+  assert rows.shape == (4, 2, 2)
+
+
+def test_batch_size_must_divide_over_the_devices():
+  with pytest.raises(UserError, match=r"train.batch_size=6 does not divide over 4 devices: use a multiple, for example 4"):
+    parallel.check_batch_size("train.batch_size", 6)
+
+
+def test_gather_and_host_placement_give_the_same_images(tiny_config):
+  from prt_jax.feed import batches, make_fetch
+
+  dataset = prepare(tiny_config.data)
+  ways = []
+  for placement in ("device", "host"):
+    fetch = make_fetch(dataset.train, placement)
+    fed = batches(fetch, iter([(0, 1), (1, 1), (2, 3)]), seed=0, batch_size=8, num_examples=len(dataset.train))
+    ways.append([np.asarray(batch) for batch in fed])
+  assert [batch.shape for batch in ways[0]] == [(4, 2, 32, 32, 3)] * 2 + [(4, 3, 2, 32, 32, 3)]
+  for a, b in zip(*ways, strict=True):
+    np.testing.assert_array_equal(a, b)
+  seen = np.concatenate([ways[1][0], ways[1][1], ways[1][2][:, 0]]).reshape(-1, 32 * 32 * 3)
+  assert len(np.unique(seen, axis=0)) == 24
