@@ -36,6 +36,11 @@ class Checkpoints:
     """The newest complete checkpoint's step, None where there is none."""
     return self._manager.latest_step()
 
+  def describe_latest(self) -> str:
+    """The newest complete checkpoint in words, read from the disk: 'step 300' or 'none'."""
+    steps = [int(path.name) for path in self._folder.glob("*") if path.name.isdigit()]
+    return f"step {max(steps)}" if steps else "none"
+
   def save(self, state: TrainState) -> None:
     """Starts writing the state under its step; UserError where the previous write, or this one's start, failed."""
     step = int(state.step)
@@ -71,12 +76,8 @@ class Checkpoints:
       reason = str(error).strip().splitlines()
       raise UserError(
         f"cannot write a checkpoint to {self._folder}: {reason[-1] if reason else type(error).__name__}; the last good "
-        f"checkpoint is {self._describe_latest()}: free some space, then run the same command to go on from there"
+        f"checkpoint is {self.describe_latest()}: free some space, then run the same command to go on from there"
       ) from error
-
-  def _describe_latest(self) -> str:
-    steps = [int(path.name) for path in self._folder.glob("*") if path.name.isdigit()]
-    return f"step {max(steps)}" if steps else "none"
 
 
 def _as_tree(state: TrainState):

@@ -59,6 +59,8 @@ def run(_) -> None:
 
   from prt_jax import parallel, train
 
+  if _MODE.value != "train":
+    raise UserError(f"--mode={_MODE.value} is not available yet: use --mode=train and read the workdir's metrics.jsonl")
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   parallel.start(_DISTRIBUTED.value)

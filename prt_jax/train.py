@@ -125,8 +125,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
       checkpoints.close()
   except OSError as error:
     raise UserError(
-      f"cannot write to {workdir}: {error.strerror or error}; the last good checkpoint is step "
-      f"{checkpoints.latest_step()}: free some space, then run the same command to go on from there"
+      f"cannot write to {workdir}: {error.strerror or error}; the last good checkpoint is "
+      f"{checkpoints.describe_latest()}: free some space, then run the same command to go on from there"
     ) from error
   finally:
     writers.close()
@@ -161,7 +161,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     clock.tick(state, step)
     if schedule.due(step, schedule.log_every):
       scalars = interval_means(state)
-      check_finite(scalars, step, schedule.log_every, checkpoints.latest_step())
+      check_finite(scalars, step, schedule.log_every, checkpoints.describe_latest())
       writers.write_scalars(step, clock.log(step, scalars))
     drawing = schedule.due(step, schedule.image_every)
     if drawing and parallel.is_primary():
@@ -169,7 +169,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     if schedule.due(step, schedule.checkpoint_every) or stop.signal_name:
-      check_finite(interval_means(state), step, schedule.log_every, checkpoints.latest_step())
+      check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)
     if stop.signal_name:
       break
@@ -182,14 +182,13 @@ def interval_means(state: TrainState) -> dict[str, float]:
   return {name: float(total / count) for name, (total, count) in sums.items() if count}
 
 
-def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good: int | None) -> None:
+def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good: str) -> None:
   """UserError naming the steps in which a scalar stopped being finite, and the last good checkpoint."""
   broken = [name for name, value in scalars.items() if not math.isfinite(value)]
   if broken:
     first = (step - 1) // log_every * log_every + 1
-    good = "there is no checkpoint yet" if last_good is None else f"the last good checkpoint is step {last_good}"
     raise UserError(
-      f"{', '.join(broken)} not finite between steps {first} and {step}; {good}: lower optim.learning_rate or raise "
+      f"{', '.join(broken)} not finite between steps {first} and {step}; the last good checkpoint is {last_good}: lower optim.learning_rate or raise "
       "optim.r1_weight in a new --workdir"
     )
 
