@@ -10,7 +10,7 @@ demo: .venv/package
 
 test: .venv/tests
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: .venv/tests
 	$(RUN) -m ruff check .

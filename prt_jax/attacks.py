@@ -56,11 +56,13 @@ def adversarial_search(
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
     return jnp.sum((restore_seeds(y + delta, z) - reference) ** 2) / reference.shape[0]
 
+  # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
+  gradient = jax.jit(jax.grad(change))
   optimizer = optax.adam(learning_rate)
   delta = to_sphere(normal(key, y.shape), eps)
   optimizer_state = optimizer.init(delta)
   for _ in range(num_steps):
-    descent, optimizer_state = optimizer.update(-jax.grad(change)(delta), optimizer_state)
+    descent, optimizer_state = optimizer.update(-gradient(delta), optimizer_state)
     delta = project_to_ball(delta + descent, eps)
   return jax.lax.stop_gradient(delta)
 

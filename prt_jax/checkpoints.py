@@ -54,8 +54,8 @@ class Checkpoints:
     try:
       tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
     except (ValueError, KeyError, OSError) as error:
-      reason = str(error).splitlines()[0]
-      raise UserError(f"cannot read checkpoint {self._folder / str(step)}: {reason}; delete it to use an older one") from error
+      reason, path = str(error).splitlines()[0], self._folder / str(step)
+      raise UserError(f"cannot read checkpoint {path}: {reason}; delete it to use an older one") from error
     key = template.key
     return serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree)).replace(key=key)
 

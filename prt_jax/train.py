@@ -139,7 +139,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
 
 def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
   config = game.config
-  programs = {(False,): parallel.make_train_step(game, robust=False), (True,): parallel.make_train_step(game, robust=True)}
+  run_step = {robust: parallel.make_train_step(game, robust=robust) for robust in (False, True)}
   run_cycles = parallel.make_train_cycles(game)
   columns = pictures.make_sample_columns(game, GRID_SEEDS if config.model.stochastic else 1)
   examples = np.asarray(dataset.val[:GRID_ROWS], np.float32) / 255
@@ -153,10 +153,8 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
   clock = Clock(game, schedule, step)
   state = parallel.replicate(state)
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
-    if count == 1:
-      state = programs[(game.cycle[first % len(game.cycle)],)](state, images)
-    else:
-      state = run_cycles(state, images)
+    program = run_step[game.cycle[first % len(game.cycle)]] if count == 1 else run_cycles
+    state = program(state, images)
     step = first + count
     clock.tick(state, step)
     if schedule.due(step, schedule.log_every):
@@ -188,8 +186,8 @@ def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good
   if broken:
     first = (step - 1) // log_every * log_every + 1
     raise UserError(
-      f"{', '.join(broken)} not finite between steps {first} and {step}; the last good checkpoint is {last_good}: lower optim.learning_rate or raise "
-      "optim.r1_weight in a new --workdir"
+      f"{', '.join(broken)} not finite between steps {first} and {step}; the last good checkpoint is {last_good}: "
+      "lower optim.learning_rate or raise optim.r1_weight in a new --workdir"
     )
 
 

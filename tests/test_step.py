@@ -116,7 +116,8 @@ def test_running_statistics_follow_the_generators_plain_pass_alone(game, steps, 
 def test_learning_rate_follows_the_schedule(tiny_config):
   tiny_config.optim.update(learning_rate=1.0, decay_factor=0.6, decay_steps=(4, 6))
   schedule = make_game(tiny_config).schedule
-  np.testing.assert_allclose([schedule(step) for step in (0, 4, 5, 6, 7, 99)], [1, 0.6, 0.6, 0.36, 0.36, 0.36], rtol=1e-6)
+  rates = [schedule(step) for step in (0, 3, 4, 5, 6, 99)]
+  np.testing.assert_allclose(rates, [1, 1, 0.6, 0.6, 0.36, 0.36], rtol=1e-6)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -136,7 +137,7 @@ def test_local_rows_split_the_last_axis_over_the_devices():
 
 
 def test_batch_size_must_divide_over_the_devices():
-  with pytest.raises(UserError, match=r"train.batch_size=6 does not divide over 4 devices: use a multiple, for example 4"):
+  with pytest.raises(UserError, match=r"train.batch_size=6 does not divide over 4 devices: .* for example 4"):
     parallel.check_batch_size("train.batch_size", 6)
 
 

@@ -39,7 +39,8 @@ def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax
   batch, height, width, _ = x.shape
   selection = jnp.asarray(_patch_selection(height, width, kernel_height, kernel_width), x.dtype)
   patches = jnp.einsum("pq,bqc->bpc", selection, x.reshape(batch, height * width, in_channels))
-  return (patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)).reshape(*x.shape[:3], out_channels)
+  products = patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)
+  return products.reshape(*x.shape[:3], out_channels)
 
 
 def _patch_selection(height: int, width: int, kernel_height: int, kernel_width: int) -> np.ndarray:
