@@ -94,7 +94,6 @@ def main() -> None:
   """Runs, and turns a user's mistake into one line and exit code 1."""
   # TensorFlow, which only writes events and reads TFDS, is loud on import.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   set_up_logging()
   try:
     app.run(run, flags_parser=parse_flags)
