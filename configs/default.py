@@ -104,8 +104,8 @@ def _shrink_to_demo(config):
   config.attack.num_seeds = min(config.attack.num_seeds, 2)
   config.data.update(source="sample", image_size=32, resize=0)
   config.model.update(width=8, critic_width=8, init="he_normal", residual_scale=0.5)
-  config.optim.update(learning_rate=4e-4, r1_weight=0.1, decay_steps=(800, 1_000))
+  config.optim.update(learning_rate=4e-4, r1_weight=0.1, decay_steps=(550, 700))
   config.train.update(
-    num_steps=1_200, batch_size=16, log_every_steps=60, checkpoint_every_steps=300, image_every_steps=300
+    num_steps=800, batch_size=16, log_every_steps=40, checkpoint_every_steps=200, image_every_steps=200
   )
   config.eval.update(num_examples=256, batch_size=32, feature_extractor="pixels")
