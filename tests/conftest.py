@@ -5,7 +5,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".pytest_cache" / "prt_jax"
-# The tests' nets are compiled far longer than they run; these flags make that six times shorter.
+# The tests' nets are compiled far longer than they run; these flags make that several times shorter.
 FLAGS = (
   "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
 )

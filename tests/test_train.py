@@ -118,7 +118,6 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_happened(finished, photog
 
 def test_sigterm_saves_and_the_same_command_goes_on(finished, photographs, tmp_path):
   workdir = tmp_path / "run"
-  # No checkpoint is due before the end: what the second run resumes from is what SIGTERM saved.
   process = start(f"--workdir={workdir}", path=photographs)
   log = workdir / "metrics.jsonl"
   wait_for(process, lambda: log.exists() and '"step": 3' in log.read_text())
