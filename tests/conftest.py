@@ -1,14 +1,15 @@
 """Shared by all tests: four fake devices, quick compiles that are kept, and one small data set."""
 
+import importlib.metadata
 import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".pytest_cache" / "prt_jax"
 # The tests' nets are compiled far longer than they run; these flags make that several times shorter.
-FLAGS = (
-  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
-)
+FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if importlib.metadata.version("jax").startswith("0.10."):
+  FLAGS += " --xla_cpu_use_fusion_emitters=false"  # later versions end the process at this flag
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_force_host_platform_device_count=4"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
