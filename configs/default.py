@@ -72,11 +72,17 @@ def base():
   train.steps_per_dispatch = 0  # training steps a device call; 0 = 1 on CPU, 30 on accelerators
 
   config.eval = evaluation = ConfigDict()
-  evaluation.num_examples = 50_000  # validation inputs
-  evaluation.batch_size = 256  # images a step, over all devices
+  evaluation.step = 0  # the checkpoint's training step; 0 = the newest
+  evaluation.num_examples = 50_000  # distinct validation inputs, and as many training images as reference
+  evaluation.batch_size = 256  # images a step, over all devices; changes no value
   evaluation.num_std_seeds = 32  # draws of Z for the per-pixel standard deviation
   evaluation.feature_extractor = "inception"  # inception | squeezenet | pixels
   evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception)
+  evaluation.num_neighbors = 3  # k of precision and recall
+  evaluation.lpips_weights = ""  # SqueezeNet .npz of the LPIPS-style distance; "" = the extractor's, or left out
+  evaluation.strong_num_examples = 1_000  # inputs under the stronger attack; 0 = none
+  evaluation.strong_num_steps = 50  # its Adam steps; its step falls linearly from the radius to 0
+  evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
   return config
 
 
@@ -108,4 +114,4 @@ def _shrink_to_demo(config):
   config.train.update(
     num_steps=800, batch_size=16, log_every_steps=40, checkpoint_every_steps=200, image_every_steps=200
   )
-  config.eval.update(num_examples=256, batch_size=32, feature_extractor="pixels")
+  config.eval.update(num_examples=256, batch_size=32, feature_extractor="pixels", strong_num_examples=32)

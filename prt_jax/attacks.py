@@ -5,7 +5,7 @@ leading axis of S seeds, and the search averages over them with the SAME Z on bo
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,19 +52,44 @@ def adversarial_search(
   restore_seeds = jax.vmap(restore, (None, 0))
   reference = jax.lax.stop_gradient(restore_seeds(y, z) if reference is None else reference)
 
-  def change(delta):
+  def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    return jnp.sum((restore_seeds(y + delta, z) - reference) ** 2) / reference.shape[0]
+    return jnp.sum(change(restore, y, z, delta, reference))
 
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
-  gradient = jax.jit(jax.grad(change))
-  optimizer = optax.adam(learning_rate)
-  delta = to_sphere(normal(key, y.shape), eps)
-  optimizer_state = optimizer.init(delta)
+  gradient = jax.jit(jax.grad(total_change))
+  search = start_search(key, y.shape, eps)
   for _ in range(num_steps):
-    descent, optimizer_state = optimizer.update(-gradient(delta), optimizer_state)
-    delta = project_to_ball(delta + descent, eps)
-  return jax.lax.stop_gradient(delta)
+    search = search_step(search, gradient(search.delta), eps, learning_rate)
+  return jax.lax.stop_gradient(search.delta)
+
+
+class Search(NamedTuple):
+  """Where an inner search is: delta [B, ...], and the state of its Adam."""
+
+  delta: jax.Array
+  adam: optax.ScaleByAdamState
+
+
+_ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
+
+
+def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:
+  """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B]."""
+  difference = jax.vmap(restore, (None, 0))(y + delta, z) - reference
+  return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / reference.shape[0]
+
+
+def start_search(key: jax.Array, shape: tuple[int, ...], eps: float) -> Search:
+  """A random direction of norm eps for each example; key: one, or one an example."""
+  delta = to_sphere(normal(key, shape), eps)
+  return Search(delta, _ADAM.init(delta))
+
+
+def search_step(search: Search, gradient: jax.Array, eps: float, learning_rate: float | jax.Array) -> Search:
+  """One Adam step up the gradient [B, ...] of the change, projected to the eps-ball."""
+  ascent, adam = _ADAM.update(gradient, search.adam)
+  return Search(project_to_ball(search.delta + learning_rate * ascent, eps), adam)
 
 
 def ifgsm(
@@ -87,7 +112,7 @@ def ifgsm(
   restore_seeds = jax.vmap(restore, (None, 0))
   reference = jax.lax.stop_gradient(restore_seeds(y, z))
 
-  def change(delta):
+  def distance(delta):
     difference = restore_seeds(y + delta, z) - reference
     squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
     # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
@@ -98,7 +123,7 @@ def ifgsm(
     return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
 
   def step(_, delta):
-    return clip(delta + alpha / num_steps * jnp.sign(jax.grad(change)(delta)))
+    return clip(delta + alpha / num_steps * jnp.sign(jax.grad(distance)(delta)))
 
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])

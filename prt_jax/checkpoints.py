@@ -36,6 +36,15 @@ class Checkpoints:
     """The newest complete checkpoint's step, None where there is none."""
     return self._manager.latest_step()
 
+  def find(self, step: int) -> int:
+    """The step of the checkpoint to read, 0 meaning the newest; UserError where it is not there."""
+    steps = sorted(self._manager.all_steps())
+    if not steps:
+      raise UserError(f"no checkpoint in {self._folder}: train the run first (--mode=train), or name its --workdir")
+    if step and step not in steps:
+      raise UserError(f"eval.step={step}: {self._folder} holds steps {', '.join(map(str, steps))}; 0 is the newest")
+    return step or steps[-1]
+
   def describe_latest(self) -> str:
     """The newest complete checkpoint in words, read from the disk: 'step 300' or 'none'."""
     steps = [int(path.name) for path in self._folder.glob("*") if path.name.isdigit()]

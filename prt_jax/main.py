@@ -57,16 +57,17 @@ def run(_) -> None:
   """Sets the process up and hands over to training or evaluation."""
   import jax
 
-  from prt_jax import parallel, train
+  from prt_jax import evaluate, parallel, train
 
-  if _MODE.value != "train":
-    raise UserError(f"--mode={_MODE.value} is not available yet: use --mode=train and read the workdir's metrics.jsonl")
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   parallel.start(_DISTRIBUTED.value)
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
-  train.train(_CONFIG.value, workdir)
+  if _MODE.value == "train_and_eval":
+    evaluate.check_fields(_CONFIG.value)
+  if _MODE.value == "eval" or (train.train(_CONFIG.value, workdir) and _MODE.value == "train_and_eval"):
+    evaluate.evaluate(_CONFIG.value, workdir)
 
 
 def config_argument(argv: list[str]) -> str:

@@ -31,6 +31,12 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
+def check_single_host(what: str) -> None:
+  """UserError in a run over several hosts, which would write the same files."""
+  if jax.process_count() > 1:
+    raise UserError(f"{what} runs on one host, over all its devices: start it there without --distributed")
+
+
 def num_devices() -> int:
   """All devices of the run, over all processes."""
   return jax.device_count()
@@ -88,6 +94,21 @@ def make_gather(dataset: np.ndarray) -> Callable[[np.ndarray], jax.Array]:
 def to_devices(batch: np.ndarray) -> jax.Array:
   """Copies a local batch [local devices, ...] to its devices, ahead of the step that needs it."""
   return jax.pmap(lambda x: x)(batch)
+
+
+def over_examples(function: Callable) -> Callable:
+  """function(shared, *examples) on all devices: shared goes to each, examples are [local devices, B / devices, ...]."""
+
+  @functools.cache
+  def mapped(num_examples_arguments):
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None,) + (0,) * num_examples_arguments)
+
+  return lambda shared, *examples: mapped(len(examples))(shared, *examples)
+
+
+def gather_examples(tree):
+  """Outputs of over_examples on the host: [local devices, B / devices, ...] -> [B, ...]."""
+  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.device_get(tree))
 
 
 def to_host(tree):

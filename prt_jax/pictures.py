@@ -1,20 +1,22 @@
 """Labelled grids of restorations, as a researcher would look at them."""
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from prt_jax.game import Game, draw_noise, restore
-from prt_jax.randomness import Stream, example_keys
+from prt_jax import posterior
+from prt_jax.game import Game
 from prt_jax.state import TrainState
 
 STD_GAIN = 4  # a per-pixel std of 1/4 is drawn white
 TILE = 128  # pixels a tile is wide, at least half of it
 GAP = 2  # pixels between tiles
 HEADER = 16  # pixels above the first row
+LABEL = 80  # pixels left of the first column, where rows have labels
 
 
 def make_sample_columns(game: Game, num_seeds: int):
@@ -27,13 +29,10 @@ def make_sample_columns(game: Game, num_seeds: int):
   @jax.jit
   def restore_all(state: TrainState, images: jax.Array):
     examples = jnp.arange(len(images))
-    y = game.degradation.degrade(images, example_keys(state.key, 1, Stream.EVALUATION, examples))
-    z = draw_noise(game, example_keys(state.key, 0, Stream.EVALUATION, examples), num_seeds)
-
-    def restore_one(z):
-      return restore(game, state.generator_params, state.batch_stats, y, z, train=False)[0]
-
-    return game.degradation.network_input(y), jax.vmap(restore_one)(z)
+    y = posterior.measure(game, images, examples)
+    restore = posterior.make_restore(game, posterior.Weights.of(state))
+    z = posterior.draw(game, examples, range(num_seeds))
+    return game.degradation.network_input(y), jax.vmap(restore, (None, 0))(y, z)
 
   def columns(state, images):
     network_input, restored = jax.device_get(restore_all(state, images))
@@ -47,26 +46,31 @@ def make_sample_columns(game: Game, num_seeds: int):
   return columns
 
 
-def draw_grid(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
+def draw_grid(columns: list[tuple[str, np.ndarray]], row_labels: Sequence[str] = ()) -> np.ndarray:
   """Tiles with a title over each column: [(title, [B,H,W,3] float in [0,1]), ...] -> uint8 [h,w,3].
 
-  Small images are enlarged by pixel replication until they are legible.
+  Small images are enlarged by pixel replication until they are legible. row_labels stand left of
+  the rows, lines separated by newlines.
   """
   batch, height, width, _ = columns[0][1].shape
   scale = max(1, TILE // width)
   tile_height, tile_width = height * scale, width * scale
-  size = (HEADER + batch * (tile_height + GAP), len(columns) * (tile_width + GAP) - GAP, 3)
+  margin = LABEL if row_labels else 0
+  size = (HEADER + batch * (tile_height + GAP), margin + len(columns) * (tile_width + GAP) - GAP, 3)
   canvas = np.full(size, 255, np.uint8)
   for column, (_, images) in enumerate(columns):
     pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(scale, 1).repeat(scale, 2)
     for row in range(batch):
-      top, left = HEADER + row * (tile_height + GAP), column * (tile_width + GAP)
+      top, left = HEADER + row * (tile_height + GAP), margin + column * (tile_width + GAP)
       canvas[top : top + tile_height, left : left + tile_width] = pixels[row]
   image = Image.fromarray(canvas)
   draw = ImageDraw.Draw(image)
   for column, (title, _) in enumerate(columns):
-    center = column * (tile_width + GAP) + tile_width // 2
+    center = margin + column * (tile_width + GAP) + tile_width // 2
     draw.text((center, HEADER // 2), title, fill=(0, 0, 0), font=ImageFont.load_default(11), anchor="mm")
+  for row, label in enumerate(row_labels):
+    middle = HEADER + row * (tile_height + GAP) + tile_height // 2
+    draw.text((4, middle), label, fill=(0, 0, 0), font=ImageFont.load_default(11), anchor="lm")
   return np.asarray(image)
 
 

@@ -19,7 +19,9 @@ class Stream(enum.IntEnum):
   CRITIC_NOISE = 3
   GENERATOR_NOISE = 4
   ATTACK_START = 5
-  EVALUATION = 6
+  EVALUATION_MEASUREMENT = 6
+  EVALUATION_NOISE = 7
+  EVALUATION_ATTACK = 8
 
 
 def example_keys(key: jax.Array, step: jax.Array | int, stream: Stream, examples: jax.Array) -> jax.Array:

@@ -82,6 +82,24 @@ def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
   partial.replace(path)
 
 
+def write_evaluation(workdir: pathlib.Path, step: int, scalars: Mapping[str, float]) -> None:
+  """The evaluation's line of a step in metrics.jsonl, in the place of an earlier one, and TensorBoard scalars."""
+  path = workdir / "metrics.jsonl"
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+
+  def is_older(line):
+    content = json.loads(line)
+    return content["step"] == step and content.keys() & scalars.keys()
+
+  kept = [line for line in lines if not is_older(line)]
+  partial = path.with_suffix(".partial")
+  partial.write_text("".join(kept) + json.dumps({"step": step, **scalars}) + "\n")
+  partial.replace(path)
+  if writer := _tensorboard_writer(workdir):
+    writer.write_scalars(step, scalars)
+    writer.close()
+
+
 def _tensorboard_writer(workdir: pathlib.Path):
   try:
     import tensorflow as tf

@@ -1,0 +1,239 @@
+"""The report of an evaluation: report.json for programs, report.html and report text for people."""
+
+import base64
+import datetime
+import html
+import importlib.metadata
+import io
+import json
+import pathlib
+import platform
+
+import jax
+import numpy as np
+from PIL import Image
+
+from prt_jax import published
+from prt_jax.errors import UserError
+from prt_jax.pictures import save_png
+from prt_jax.report_page import PAGE, histogram
+
+# name: (label, unit, digits after the point, which way is better, what it is)
+RESULTS = {
+  "frechet": ("Frechet distance", "", 2, "lower", "restorations against training images, one draw an input"),
+  "frechet_of_originals": (
+    "the same of the originals", "", 2, "", "validation images against training images: what a perfect sampler scores"
+  ),
+  "precision": ("precision", "", 3, "higher", "share of restorations among the training images' neighbours"),
+  "recall": ("recall", "", 3, "higher", "share of training images among the restorations' neighbours"),
+  "per_pixel_std": ("per-pixel std", "", 4, "", "over draws of Z, averaged over pixels; 1 is white against black"),
+  "seed_diversity": ("distance between seeds", "RMSE", 4, "", "over pairs of draws"),
+  "robustness_db": ("robustness", "dB", 2, "higher", "PSNR between restoring y and y + delta, same Z (Eq. 9)"),
+  "ai_psnr_db": ("AI-PSNR", "dB", 2, "", "PSNR between y and y + delta"),
+  "strong_robustness_db": ("robustness, stronger attack", "dB", 2, "higher", "more steps, restarts, best iterate"),
+  "strong_ai_psnr_db": ("AI-PSNR, stronger attack", "dB", 2, "", ""),
+  "lipschitz_median": ("K, median", "", 2, "lower", "||f(y + delta) - f(y)|| / ||delta||, a lower bound"),
+  "lipschitz_p95": ("K, 95th percentile", "", 2, "lower", ""),
+  "lipschitz_max": ("K, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
+  "strong_lipschitz_median": ("K, stronger attack, median", "", 2, "lower", ""),
+  "strong_lipschitz_p95": ("K, stronger attack, 95th percentile", "", 2, "lower", ""),
+  "strong_lipschitz_max": ("K, stronger attack, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
+  "consistency_db": ("consistency", "dB", 1, "higher", "PSNR between D(restoration) and y; 150 stands for more"),
+  "consistency_max_error": ("worst |D(restoration) - y|", "", 8, "lower", "over all inputs and pixels"),
+  "psnr_db": ("PSNR to the original", "dB", 2, "higher", "distortion: perceptual quality costs some of it"),
+  "ssim": ("SSIM to the original", "", 3, "higher", ""),
+  "lpips_style": ("LPIPS-style distance", "", 4, "lower", "SqueezeNet 1.1, uncalibrated; not the published LPIPS"),
+}
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, examples, missing, seconds) -> dict:
+  """The content of report.json.
+
+  Args:
+    game: the evaluated one.
+    workdir, step: which checkpoint.
+    dataset, protocol: what it was evaluated on, and how.
+    results: {name of RESULTS: {"value", "n", and where there are any "std", "interval", ...}}.
+    examples: {column: [n]}, per-example values.
+    missing: one line for everything that could not be measured.
+    seconds: {phase: wall-clock seconds}.
+  """
+  config = game.config
+  source, numbers = published.row(config)
+  return {
+    "run": str(workdir),
+    "step": step,
+    "variant": published.variant(config),
+    "task": task(config),
+    "results": {name: results[name] for name in RESULTS if name in results},
+    "published": {"source": source, "values": numbers},
+    "missing": missing,
+    "notes": notes(config, dataset, results),
+    "histograms": {name: histogram_of(examples[name]) for name in ("robustness_db", "lipschitz")},
+    "protocol": protocol,
+    "config": json.loads(config.to_json()),
+    "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+    "hardware": f"{jax.local_device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+    "data": {"folder": dataset.folder.name, "train": len(dataset.train), "val": len(dataset.val)},
+    "seconds": {phase: round(value, 2) for phase, value in seconds.items()},
+    "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+  }
+
+
+def task(config) -> str:
+  """A config's task in words."""
+  size, degradation = config.data.image_size, config.degradation
+  kind = f"super-resolution x{degradation.factor}"
+  if degradation.kind == "inpainting":
+    kind = "inpainting of the upper 3/4"
+  noise = f", measurement noise {degradation.noise_std:g}" if degradation.noise_std else ""
+  return f"{kind}, {config.data.name if config.data.source == 'tfds' else config.data.source} {size}x{size}{noise}"
+
+
+def notes(config, dataset, results) -> list[str]:
+  """What a reader must know to take the numbers as they are meant."""
+  lines = []
+  if "frechet" in results and results["frechet"]["label"] != "FID":
+    lines.append(
+      f"{results['frechet']['label']}: a proxy. It is not FID, and neither it nor precision and recall in these "
+      "features can be compared with published ones."
+    )
+  if "recall" in results:
+    lines.append(
+      f"Precision and recall use k = {config.eval.num_neighbors}; like the Frechet distance they depend on n "
+      f"({results['frechet']['n']} restorations, {results['frechet']['n_reference']} training images; the papers "
+      "use 50,000 of each)."
+    )
+  lines.append(
+    f"The attack is the training one: {config.attack.num_steps} Adam steps in an L2 ball of radius "
+    f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
+    "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
+  )
+  if config.degradation.noise_std:
+    lines.append(
+      f"The measurements carry noise of std {config.degradation.noise_std:g}. The projection makes D(restoration) "
+      "equal the noisy y, so the consistency above says that noise was fitted; a sample of the posterior would miss "
+      f"y by an RMSE of about {config.degradation.noise_std:g}."
+    )
+  if config.data.source == "sample":
+    lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
+  return lines
+
+
+def histogram_of(values: np.ndarray) -> dict:
+  """Counts of finite values in 40 equal bins between the 0th and the 99.5th percentile, the last one open."""
+  low, high = float(np.min(values)), float(np.quantile(values, 0.995))
+  edges = np.linspace(low, max(high, low + 1e-6), 41)
+  counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+  return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def formatted(name: str, value: float) -> str:
+  """A result's number as it is shown."""
+  _, unit, digits, _, _ = RESULTS[name]
+  shown = f"{value:.1e}" if name == "consistency_max_error" and value else f"{value:.{digits}f}"
+  return f"{shown} {unit}".strip()
+
+
+def label(name: str, result: dict) -> str:
+  """A result's name as it is shown: distances are called by their features."""
+  if name == "frechet":
+    return result["label"]
+  if name == "frechet_of_originals":
+    return f"{result['label']} of the originals"
+  return RESULTS[name][0]
+
+
+def spread(name: str, result: dict) -> str:
+  """A result's uncertainty in words."""
+  if "interval" in result:
+    low, high = (formatted(name, value).split()[0] for value in result["interval"])
+    return f"{low} to {high}"
+  if "standard_error" in result:
+    return f"+- {result['standard_error']:.2g} (s.e.)"
+  return ""
+
+
+def text(content: dict) -> str:
+  """The table of results for a terminal."""
+  source, numbers = content["published"]["source"], content["published"]["values"]
+  lines = [f"{content['variant']}, {content['task']}, step {content['step']}"]
+  for name, result in content["results"].items():
+    beside = f"published {formatted(name, numbers[name])}" if name in numbers else ""
+    value = formatted(name, result["value"])
+    lines.append(f"  {label(name, result):<56} {value:>12}   {spread(name, result):<26} {beside}".rstrip())
+  lines += [f"  published: {source}"] if numbers else []
+  return "\n".join(lines + [f"  {line}" for line in content["missing"]])
+
+
+def write(folder: pathlib.Path, content: dict, shown: dict[str, np.ndarray]) -> None:
+  """report.json, report.html and the pictures, each written beside and renamed."""
+  for name, grid in shown.items():
+    save_png(folder / f"{name}.png", grid)
+  replace(folder / "report.html", page(content, shown))
+  replace(folder / "report.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
+  """The content of folder's report.json; None where there is none, or it is of another protocol."""
+  try:
+    content = json.loads((folder / "report.json").read_text())
+  except FileNotFoundError:
+    return None
+  except (OSError, json.JSONDecodeError) as error:
+    raise UserError(f"cannot read {folder / 'report.json'}: {error}; delete it and evaluate again") from error
+  same = protocol is None or json.loads(json.dumps(protocol)) == content["protocol"]  # JSON makes lists of tuples
+  return content if same else None
+
+
+def page(content: dict, shown: dict[str, np.ndarray]) -> str:
+  """A self-contained HTML page."""
+  numbers = content["published"]["values"]
+  rows = []
+  for name, result in content["results"].items():
+    _, _, _, better, what = RESULTS[name]
+    cells = (
+      f"<th>{html.escape(label(name, result))}<small>{html.escape(what)}</small></th>",
+      f"<td class=number>{formatted(name, result['value'])}</td>",
+      f"<td>{spread(name, result)}</td>",
+      f"<td class=number>{result['n']:,}</td>",
+      f"<td class=number>{formatted(name, numbers[name]) if name in numbers else ''}</td>",
+      f"<td>{better}</td>",
+    )
+    rows.append(f"<tr>{''.join(cells)}</tr>")
+  charts = (
+    histogram(content["histograms"]["robustness_db"], "robustness of each input, dB (low: erratic)"),
+    histogram(content["histograms"]["lipschitz"], "K of each input under the training attack (high: erratic)"),
+  )
+  seconds = ", ".join(f"{phase.replace('_', ' ')} {value:g} s" for phase, value in content["seconds"].items())
+  versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+  fields = {
+    "title": html.escape(f"{content['variant']}, {content['task']}"),
+    "subtitle": html.escape(f"step {content['step']:,} of {content['run']}, {content['created']}"),
+    "published": html.escape(content["published"]["source"]),
+    "rows": "\n".join(rows),
+    "notes": "".join(f"<li>{html.escape(line)}</li>" for line in content["notes"]),
+    "missing": "".join(f"<li class=missing>{html.escape(line)}</li>" for line in content["missing"]),
+    "charts": "\n".join(charts),
+    "worst": _embedded(shown["worst"]),
+    "first": _embedded(shown["first"]),
+    "protocol": html.escape(json.dumps(content["protocol"], indent=2)),
+    "config": html.escape(json.dumps(content["config"], indent=2)),
+    "machine": html.escape(f"{content['hardware']}; {versions}; {seconds}"),
+  }
+  return PAGE.substitute(fields)
+
+
+def _embedded(image: np.ndarray) -> str:
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, format="png", optimize=True)
+  return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def replace(path: pathlib.Path, content: str) -> None:
+  """Writes a text file beside and renames it, so that a reader never sees half of it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix(".partial")
+  partial.write_text(content)
+  partial.replace(path)
