@@ -81,7 +81,7 @@ def base():
   evaluation.num_neighbors = 3  # k of precision and recall
   evaluation.lpips_weights = ""  # SqueezeNet .npz of the LPIPS-style distance; "" = the extractor's, or left out
   evaluation.strong_num_examples = 1_000  # inputs under the stronger attack; 0 = none
-  evaluation.strong_num_steps = 50  # its Adam steps; its step falls linearly from the radius to 0
+  evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
   return config
 

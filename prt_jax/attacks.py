@@ -92,6 +92,16 @@ def search_step(search: Search, gradient: jax.Array, eps: float, learning_rate: 
   return Search(project_to_ball(search.delta + learning_rate * ascent, eps), adam)
 
 
+def conditional_step(delta: jax.Array, gradient: jax.Array, eps: float, share: float | jax.Array) -> jax.Array:
+  """A step on the eps-sphere toward the gradient's direction, for searches that last.
+
+  to_sphere((1 - share) delta + share eps gradient / ||gradient||): Frank-Wolfe on the ball, drawn out
+  to the sphere. On a linear restorer share = 1 is power iteration and finds the true maximum, where
+  Adam, whose steps are near a sign's, ends near a vector of equal magnitudes.
+  """
+  return to_sphere((1 - share) * delta + share * to_sphere(gradient, eps), eps)
+
+
 def ifgsm(
   restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int = 50
 ) -> jax.Array:

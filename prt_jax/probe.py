@@ -64,7 +64,13 @@ class Probe:
     self.game, self.weights = game, weights
     self._begin = parallel.over_examples(lambda *args: _begin(game, *args))
     self._start = parallel.over_examples(lambda *args: _start(game, *args))
-    self._ascend = parallel.over_examples(lambda *args: _ascend(game, *args))
+    self._gradient = parallel.over_examples(lambda *args: _gradient(game, *args))
+    self._adam_step = parallel.over_examples(
+      lambda learning_rate, *args: attacks.search_step(*args, game.config.attack.eps, learning_rate)
+    )
+    self._conditional_step = parallel.over_examples(
+      lambda share, *args: attacks.conditional_step(*args, game.config.attack.eps, share)
+    )
     self._attacked_image = parallel.over_examples(lambda *args: _attacked_image(game, *args))
     self._attacked = parallel.over_examples(lambda *args: _attacked(game, *args))
     self._draw = parallel.over_examples(lambda *args: _draw(game, *args))
@@ -82,23 +88,21 @@ class Probe:
     config = self.game.config.attack
     search = self._start(0, batch.examples)
     for _ in range(config.num_steps):
-      search, _ = self._ascend(self._plan(config.learning_rate), batch, search)
+      gradient, _ = self._gradient(self.weights, batch, search.delta)
+      search = self._adam_step(np.float32(config.learning_rate), search, gradient)
     return search.delta
 
   def strong_attack(self, batch: Batch, delta: jax.Array) -> jax.Array:
     """The best iterate of several longer searches and of delta, judged by the change that it makes."""
     config = self.game.config.eval
     best = Best(delta, self.attacked(batch, delta)["change"])
-    values_per_measurement = np.prod(self.game.degradation.measurement_shape)
     for restart in range(1, config.strong_num_restarts + 1):
-      search = self._start(restart, batch.examples)
+      delta = self._start(restart, batch.examples).delta
       for step in range(config.strong_num_steps):
-        # Adam moves each value by about its learning rate: so the first step is as long as the radius.
-        length = self.game.config.attack.eps * (1 - step / config.strong_num_steps)
-        before = search.delta
-        search, change = self._ascend(self._plan(length / values_per_measurement**0.5), batch, search)
-        best = _better(best, before, change)
-      best = _better(best, search.delta, self.attacked(batch, search.delta)["change"])
+        gradient, change = self._gradient(self.weights, batch, delta)
+        best = _better(best, delta, change)
+        delta = self._conditional_step(np.float32(1 - step / config.strong_num_steps), delta, gradient)
+      best = _better(best, delta, self.attacked(batch, delta)["change"])
     return best.delta
 
   def attacked(self, batch: Batch, delta: jax.Array) -> Values:
@@ -124,9 +128,6 @@ class Probe:
     for number in range(known.shape[1], num_draws if self.game.config.model.stochastic else 1):
       spread = self._add_draw(None, spread, self.draw(batch, number))
     return self._spread(None, batch, spread)
-
-  def _plan(self, learning_rate):
-    return self.weights, np.float32(learning_rate)
 
 
 def make_features(extractor: Extractor) -> Callable[[jax.Array], jax.Array]:
@@ -157,17 +158,15 @@ def _start(game, restart, examples):
   return attacks.start_search(keys, shape, game.config.attack.eps)
 
 
-def _ascend(game, plan, batch, search):
-  """One step of a search, and the change [b] that its delta made before it."""
-  weights, learning_rate = plan
+def _gradient(game, weights, batch, delta):
+  """The gradient [b, ...] of the change that the search maximises, and the change [b]."""
   restore = posterior.make_restore(game, weights)
 
   def total(delta):
     change = attacks.change(restore, batch.y, batch.z, delta, batch.restored)
     return jnp.sum(change), change
 
-  gradient, change = jax.grad(total, has_aux=True)(search.delta)
-  return attacks.search_step(search, gradient, game.config.attack.eps, learning_rate), change
+  return jax.grad(total, has_aux=True)(delta)
 
 
 def _attacked_image(game, weights, batch, delta):

@@ -1,0 +1,53 @@
+"""Runs side by side: the right numbers under the right headers, and a word where they cannot be compared."""
+
+import json
+
+import pytest
+
+from prt_jax import compare
+from prt_jax.published import TABLE_1
+
+
+def make_report(folder, variant, step, robustness, *, data="abc", recall=None):
+  results = {"robustness_db": {"value": robustness, "n": 10, "interval": [1, 2]}}
+  if recall is not None:
+    results["recall"] = {"value": recall, "n": 10}
+  content = {
+    "run": str(folder), "variant": variant, "task": "inpainting", "step": step, "results": results,
+    "published": {"source": "paper A", "values": TABLE_1[variant]},
+    "protocol": {"data": data, "eval": {"num_examples": 10}, "attack": {"eps": 1.0, "num_steps": 5}},
+  }
+  path = folder / "eval" / str(step) / "report.json"
+  path.parent.mkdir(parents=True)
+  path.write_text(json.dumps(content))
+
+
+def test_the_newest_evaluations_side_by_side(tmp_path, capsys):
+  make_report(tmp_path / "a", "stochastic-robust", 900, 1.0)
+  make_report(tmp_path / "a", "stochastic-robust", 1000, 25.5, recall=0.25)
+  make_report(tmp_path / "b", "deterministic-erratic", 1000, 5.25)
+  compare.main([str(tmp_path / "a"), str(tmp_path / "b"), f"--output={tmp_path / 'out'}"])
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert lines[0] == ["stochastic-robust", "deterministic-erratic"]
+  assert ["robustness", "25.50", "dB", "5.25", "dB"] in lines
+  assert ["published", "26.19", "dB", "3.54", "dB"] in lines
+  assert ["recall", "0.250", "-"] in lines
+  saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+  assert [result["value"] for result in saved["results"]["robustness_db"]] == [25.5, 5.25]
+  assert saved["warnings"] == []
+  page = (tmp_path / "out" / "compare.html").read_text()
+  assert "25.50 dB" in page and "5.25 dB" in page
+
+
+def test_what_makes_columns_unequal_is_said(tmp_path):
+  make_report(tmp_path / "a", "stochastic-robust", 900, 1.0)
+  make_report(tmp_path / "b", "stochastic-robust", 1000, 1.0, data="other")
+  compared = compare.compare([compare.find(str(tmp_path / name)) for name in "ab"])
+  assert compared["warnings"] == ["data differ: abc, other", "training steps differ: 900, 1000"]
+
+
+def test_a_run_without_evaluation_is_one_line(tmp_path, capsys):
+  with pytest.raises(SystemExit) as exit:
+    compare.main([str(tmp_path)])
+  assert exit.value.code == 1
+  assert "--mode=eval" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""The page says what the JSON says, and stands alone."""
+
+import re
+
+import numpy as np
+
+from prt_jax import report
+from prt_jax.report_page import histogram
+from tests import tiny
+
+
+def make_content():
+  return {
+    "run": "runs/<run>", "step": 1200, "variant": "stochastic-robust", "task": "inpainting", "created": "today",
+    "results": {
+      "frechet": {"value": 12.345, "n": 100, "n_reference": 100, "standard_error": 0.5, "label": "Frechet distance, x"},
+      "robustness_db": {"value": 21.234, "n": 100, "interval": [20.0, 22.5]},
+    },
+    "published": {"source": "paper A", "values": {"robustness_db": 26.19}},
+    "missing": ["LPIPS <left> out"], "notes": ["a proxy"], "seconds": {"model": 1.5}, "versions": {"jax": "1"},
+    "hardware": "cpu", "protocol": {"data": "abc"}, "config": {"seed": 0},
+    "histograms": {name: report.histogram_of(np.arange(10.0)) for name in ("robustness_db", "lipschitz")},
+  }
+
+
+def test_the_page_shows_the_results_beside_the_papers_and_needs_nothing_else():
+  shown = {name: np.zeros((4, 4, 3), np.uint8) for name in ("worst", "first")}
+  page = report.page(make_content(), shown)
+  text = re.sub("<[^>]+>", " ", page)
+  for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy"):
+    assert part in text, part
+  assert "LPIPS &lt;left&gt; out" in page and "runs/&lt;run&gt;" in page
+  sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+  assert len(sources) == 2 and all(source.startswith("data:image/png;base64,") for source in sources)
+  assert page.count("<svg") == 2
+
+
+def test_nothing_but_inception_is_called_fid():
+  content = make_content()
+  assert "FID" not in report.text(content)
+  config = tiny.get_config()
+  lines = report.notes(config, None, content["results"])
+  assert any("not FID" in line for line in lines)
+  content["results"]["frechet"]["label"] = "FID"
+  assert "FID  " in report.text(content)
+  assert not any("not FID" in line for line in report.notes(config, None, content["results"]))
+
+
+def test_noisy_measurements_are_explained():
+  config = tiny.get_config()
+  config.unlock()
+  config.degradation.noise_std = 0.05
+  assert any("RMSE of about 0.05" in line for line in report.notes(config, None, {}))
+
+
+def test_histogram_counts_every_value_once():
+  values = np.concatenate([np.linspace(0, 1, 399), [1000.0]])
+  counts = report.histogram_of(values)
+  assert sum(counts["counts"]) == 400 and counts["edges"][-1] < 2
+  assert histogram(counts, "title").count("<rect") == 40
