@@ -38,7 +38,7 @@ RESULTS = {
   "strong_lipschitz_median": ("K, stronger attack, median", "", 2, "lower", ""),
   "strong_lipschitz_p95": ("K, stronger attack, 95th percentile", "", 2, "lower", ""),
   "strong_lipschitz_max": ("K, stronger attack, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
-  "consistency_db": ("consistency", "dB", 1, "higher", "PSNR between D(restoration) and y; 150 stands for more"),
+  "consistency_db": ("consistency", "dB", 1, "higher", "PSNR between D(restoration) and y; 100 stands for more"),
   "consistency_max_error": ("worst |D(restoration) - y|", "", 8, "lower", "over all inputs and pixels"),
   "psnr_db": ("PSNR to the original", "dB", 2, "higher", "distortion: perceptual quality costs some of it"),
   "ssim": ("SSIM to the original", "", 3, "higher", ""),
