@@ -32,7 +32,7 @@ from prt_jax.writers import write_evaluation
 ORDER_SEED = 20221116  # of the order in which rows are taken
 PROGRESS_SECONDS = 20.0
 PASS_COLUMNS = (
-  "robustness_db", "ai_psnr_db", "lipschitz", "per_pixel_std", "seed_diversity",
+  "robustness_db", "ai_psnr_db", "lipschitz", "random_robustness_db", "beats_random", "per_pixel_std", "seed_diversity",
   "consistency_db", "consistency_max_error", "psnr_db", "ssim",
 )
 STRONG_COLUMNS = ("robustness_db", "ai_psnr_db", "lipschitz")
@@ -194,6 +194,9 @@ def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_
       mine = parallel.local_rows(padded_rows(rows, first, evaluation.batch_size))
       batch = probe.begin(dataset.val[mine], mine)
       values = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
+      at_random = probe.attacked(batch, probe.random_delta(batch))
+      values["random_robustness_db"] = at_random["robustness_db"]
+      values["beats_random"] = values["change"] > at_random["change"]
       values |= probe.spread(batch, evaluation.num_std_seeds)[0]
       if lpips:
         values["lpips_style"] = lpips(batch)
@@ -276,7 +279,9 @@ def summarize(arrays: dict, strong: dict | None) -> dict:
   """Per-example columns to results: {name: {"value", "n", ...}}."""
   values = np.asarray(arrays["values"], np.float64)
   columns = dict(zip(pass_columns(values.shape[1] > len(PASS_COLUMNS)), values.T, strict=True))
-  results = {name: statistics.average(column) for name, column in columns.items() if name != "lipschitz"}
+  averaged = columns.keys() - {"lipschitz", "beats_random"}
+  results = {name: statistics.average(columns[name]) for name in averaged}
+  results["beats_random"] = statistics.proportion(columns["beats_random"].mean(), len(values))
   # The worst pixel of the worst example is what "every restoration is consistent" is about.
   results["consistency_max_error"] = statistics.quantile(columns["consistency_max_error"], 1)
   results |= lipschitz_results(columns["lipschitz"], "")

@@ -83,6 +83,10 @@ class Probe:
     """Degrades and restores a global batch: this process's images [devices,b,H,W,3] uint8, examples [devices,b]."""
     return Batch(*self._begin(self.weights, images, examples), examples)
 
+  def random_delta(self, batch: Batch) -> jax.Array:
+    """The random direction of norm eps that the training attack starts from."""
+    return self._start(0, batch.examples).delta
+
   def attack(self, batch: Batch) -> jax.Array:
     """The training attack's delta: its last iterate."""
     config = self.game.config.attack

@@ -30,6 +30,8 @@ RESULTS = {
   "seed_diversity": ("distance between seeds", "RMSE", 4, "", "over pairs of draws"),
   "robustness_db": ("robustness", "dB", 2, "higher", "PSNR between restoring y and y + delta, same Z (Eq. 9)"),
   "ai_psnr_db": ("AI-PSNR", "dB", 2, "", "PSNR between y and y + delta"),
+  "random_robustness_db": ("the same, random delta", "dB", 2, "", "of norm eps: what noise does, no adversary"),
+  "beats_random": ("the attack beats the random delta", "", 3, "", "share of inputs; below 1 the attack is weak"),
   "strong_robustness_db": ("robustness, stronger attack", "dB", 2, "higher", "more steps, restarts, best iterate"),
   "strong_ai_psnr_db": ("AI-PSNR, stronger attack", "dB", 2, "", ""),
   "lipschitz_median": ("K, median", "", 2, "lower", "||f(y + delta) - f(y)|| / ||delta||, a lower bound"),

@@ -48,7 +48,7 @@ def proportion(share: float, n: int) -> dict:
   centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
   half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
   interval = [max(0.0, centre - half), min(1.0, centre + half)]
-  return {"value": share, "n": n, "interval": interval, "interval_kind": f"{LEVEL:.0%} Wilson, manifolds fixed"}
+  return {"value": float(share), "n": n, "interval": interval, "interval_kind": f"{LEVEL:.0%} Wilson, manifolds fixed"}
 
 
 def frechet(features: np.ndarray, reference: np.ndarray) -> dict:

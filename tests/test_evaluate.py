@@ -74,7 +74,7 @@ def test_the_report_holds_every_result_with_its_n_and_its_context(evaluated, wor
   assert saved == json.loads(json.dumps(evaluated))
   plain = {
     "frechet", "frechet_of_originals", "precision", "recall", "per_pixel_std", "seed_diversity", "robustness_db",
-    "ai_psnr_db", "consistency_db", "consistency_max_error", "psnr_db", "ssim",
+    "ai_psnr_db", "random_robustness_db", "beats_random", "consistency_db", "consistency_max_error", "psnr_db", "ssim",
   }
   lipschitz = {f"lipschitz_{name}" for name in ("median", "p95", "max")}
   strong = {f"strong_{name}" for name in lipschitz | {"robustness_db", "ai_psnr_db"}}

@@ -52,7 +52,10 @@ def test_the_values_of_a_known_delta(probe, batch):
 
 
 def test_attacks_find_the_direction_that_changes_most(probe, batch):
+  at_random = probe.random_delta(batch)
+  np.testing.assert_allclose(np.sqrt((np.asarray(at_random) ** 2).sum((1, 2, 3, 4))), EPS, rtol=1e-4)
   delta = probe.attack(batch)
+  assert (np.asarray(probe.attacked(batch, delta)["change"]) > probe.attacked(batch, at_random)["change"]).all()
   weak = np.asarray(probe.attacked(batch, delta)["lipschitz"])
   strong = np.asarray(probe.attacked(batch, probe.strong_attack(batch, delta))["lipschitz"])
   assert (weak <= 3 * FACTOR * (1 + 1e-4)).all() and (strong <= 3 * FACTOR * (1 + 1e-4)).all()
