@@ -4,6 +4,7 @@ Estimators are functions restore(y, z) -> second coordinate: [B,1], one draw's l
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -69,8 +70,11 @@ def posterior_sampler_bound(eps: float) -> float:
   the bound is eps / sqrt(3); near |y| = 1, where y + delta leaves the disk, only inner delta are counted.
   """
 
-  def largest(y):
-    return max((max(0.0, 1 - (y + delta) ** 2) ** 0.5 - (1 - y**2) ** 0.5) ** 2 for delta in (-eps, eps) if abs(y + delta) <= 1) / 3
+  def half_width(y):
+    return max(0.0, 1 - y**2) ** 0.5
 
-  density = lambda y: 2 / jnp.pi * (1 - y**2) ** 0.5
-  return float(2 * quad(lambda y: density(y) * largest(y), 0, 1, limit=500)[0]) ** 0.5
+  def density_times_w2_squared(y):
+    inside = [y + delta for delta in (-eps, eps) if abs(y + delta) <= 1]
+    return 2 / math.pi * half_width(y) * max((half_width(moved) - half_width(y)) ** 2 for moved in inside) / 3
+
+  return (2 * quad(density_times_w2_squared, 0, 1, limit=500)[0]) ** 0.5

@@ -75,10 +75,9 @@ def _run(game, schedule, state, first, num_steps, checkpoints, stop):
       break
 
 
-def checkpoint_steps(workdir: pathlib.Path, last: int) -> list[int]:
-  """The steps of the kept checkpoints up to `last`, ascending."""
-  kept = sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
-  return [step for step in kept if step <= last]
+def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
+  """The steps of the kept checkpoints, ascending."""
+  return sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
 
 
 def load(config: ConfigDict, workdir: pathlib.Path, step: int) -> tuple[Game, TrainState]:

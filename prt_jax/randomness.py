@@ -9,7 +9,6 @@ import enum
 import jax
 import jax.numpy as jnp
 
-
 # model.noise -> (key, shape, dtype) -> Z.
 DISTRIBUTIONS = {"normal": jax.random.normal, "uniform": jax.random.uniform}
 
