@@ -72,7 +72,7 @@ def sampling_floor(side: int, seeds: int) -> dict:
 
 def draw(curves: dict, floor: float, resolved: float, folder: pathlib.Path) -> pathlib.Path:
   """Everything against f on one log-log figure."""
-  figure, axes = new_figure(1, 1, 4.4, 3.2)
+  figure, axes = new_figure(1, 1, 4.6, 3.6)
   frequencies = [int(frequency) for frequency in curves]
   dense = np.array([frequencies[0], frequencies[-1]])
   axes.loglog(dense, bound(dense), color=BLACK, linestyle="--", label=r"bound $1/(2\sqrt{6} f)$")
@@ -85,13 +85,17 @@ def draw(curves: dict, floor: float, resolved: float, folder: pathlib.Path) -> p
   axes.axhline(floor, color=VERMILLION, linestyle=":", label="their floor: two samples of X")
   axes.axvline(resolved, color=GREY, linestyle=":", label="the lattice resolves up to here")
   axes.set(xlabel="frequency f", ylabel="$W_2$ to the data")
-  axes.set_xticks(frequencies, [str(frequency) for frequency in frequencies])
-  axes.minorticks_off()
   right = axes.twinx()
   right.loglog(frequencies, [curve["lipschitz"] for curve in curves.values()], "^-", color=GREEN)
   right.set_ylabel("Lipschitz constant, 2f", color=GREEN)
   right.spines["right"].set_visible(True)
-  axes.legend(loc="lower left")
+  right.set_yticks([2 * frequency for frequency in frequencies], [str(2 * frequency) for frequency in frequencies])
+  axes.set_xticks(frequencies, [str(frequency) for frequency in frequencies])
+  heights = (0.01, 0.02, 0.05, 0.1, 0.2)
+  axes.set_yticks(heights, [str(height) for height in heights])
+  for one in (axes, right):
+    one.minorticks_off()
+  figure.legend(loc="outside upper center", ncol=2)
   return save_figure(figure, folder, "zigzag")
 
 
