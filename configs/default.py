@@ -32,14 +32,17 @@ def base():
   data.placement = "auto"  # device (whole set in accelerator memory) | host | auto
 
   config.degradation = degradation = ConfigDict()
-  degradation.kind = "super_resolution"  # super_resolution (block averaging) | inpainting (upper 3/4 masked)
+  # super_resolution (block averaging) | inpainting (upper 3/4 masked) | first_coordinate (points of the plane)
+  degradation.kind = "super_resolution"
   degradation.factor = 16  # super_resolution: low-resolution pixels are factor x factor means
   degradation.noise_std = 0.0  # std of the Gaussian noise added to the measurement, pixels in [0, 1]
 
   config.model = model = ConfigDict()
-  model.stochastic = True  # Z ~ N(0, I); False: Z = 0
-  model.width = 24  # s: channels of the U-Net's stem
-  model.critic_width = 16  # f: channels of the critic's stem
+  model.kind = "unet"  # unet (and a convolutional critic), for images | mlp (twice), for points
+  model.stochastic = True  # Z is drawn; False: Z = 0
+  model.noise = "normal"  # Z ~ normal (N(0, I)) | uniform (U[0, 1])
+  model.width = 24  # s: channels of the U-Net's stem; mlp: hidden units
+  model.critic_width = 16  # f: channels of the critic's stem; mlp: hidden units
   model.dtype = "float32"  # compute type, float32 | bfloat16; parameters and losses stay float32
   model.init = "torch"  # kernels: torch (std 1/sqrt(3 fan_in)) | lecun_normal | he_normal; the paper is silent
   model.residual_scale = 0.1  # factor of a critic block's residual branch

@@ -1,11 +1,13 @@
 """Degradations Y = D(X) + N, and the projections that make a restoration consistent with Y.
 
-A degradation is an immutable object of four pure functions; arrays are float32, pixels in [0, 1]:
+A degradation is an immutable object of five pure functions; arrays are float32, pixels in [0, 1]
+(for the toys: points of the plane, [B,2]):
 
   degrade(x, key=None)   [B,H,W,3] -> y; the noise of noise_std > 0 needs a key (one, or one an example)
   clean(x)               D(x), the degradation without its noise
   network_input(y)       y -> [B,H,W,3], what the generator sees
   project(x, y)          the nearest image to x with D(x) = y; idempotent, exact, differentiable
+  estimated(x)           the part of x whose change counts as a lack of robustness: all of an image
 
 With noise the projection is the same: it forces D(x) to equal the noisy y, so that consistency
 is then a statistical statement (||D(x) - y||^2 / n against noise_std^2), not a hard one.
@@ -45,6 +47,11 @@ class SuperResolution:
   removes_constants = True  # project(x + c, y) = project(x, y)
 
   @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Shape of one x."""
+    return self.image_size, self.image_size, 3
+
+  @property
   def measurement_shape(self) -> tuple[int, int, int]:
     """Shape of one y."""
     side = self.image_size // self.factor
@@ -75,6 +82,10 @@ class SuperResolution:
     """x - U(D(x) - y), U = nearest-neighbour replication: D of it is y, up to float32 rounding of x."""
     return x - self.network_input(self.clean(x) - y)
 
+  def estimated(self, x: jax.Array) -> jax.Array:
+    """The whole image, as the robustness of paper A's Eq. 9 counts it."""
+    return x
+
 
 @dataclasses.dataclass(frozen=True)
 class Inpainting:
@@ -89,6 +100,11 @@ class Inpainting:
   image_size: int
 
   removes_constants = False
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Shape of one x."""
+    return self.image_size, self.image_size, 3
 
   @property
   def measurement_shape(self) -> tuple[int, int, int]:
@@ -116,8 +132,48 @@ class Inpainting:
     """x with its visible rows replaced by y, exactly."""
     return jnp.concatenate([x[:, : -y.shape[1]], y], 1)
 
+  def estimated(self, x: jax.Array) -> jax.Array:
+    """The whole image, as the robustness of paper A's Eq. 9 counts it."""
+    return x
 
-Degradation = SuperResolution | Inpainting
+
+@dataclasses.dataclass(frozen=True)
+class FirstCoordinate:
+  """The toys of paper A (Sec. 4): X is a point of the plane, Y its first coordinate, to be completed by a second.
+
+  Attributes:
+    noise_std: standard deviation of the measurement noise, units of the plane.
+  """
+
+  noise_std: float
+
+  removes_constants = False
+  image_shape = (2,)
+  measurement_shape = (1,)
+  psnr_size = 1  # Y is one number
+
+  def clean(self, x: jax.Array) -> jax.Array:
+    """The first coordinate: [B,2] -> [B,1]."""
+    return x[:, :1]
+
+  def degrade(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """The first coordinate plus noise."""
+    return _add_noise(self.clean(x), self.noise_std, key)
+
+  def network_input(self, y: jax.Array) -> jax.Array:
+    """y itself, [B,1]."""
+    return y
+
+  def project(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The point (y, last coordinate of x): x is a point [B,2] or the generator's one value [B,1]."""
+    return jnp.concatenate([y, x[:, -1:]], 1)
+
+  def estimated(self, x: jax.Array) -> jax.Array:
+    """The second coordinate alone: what the estimator of Eqs. 2 to 7 puts out (App. E.1)."""
+    return x[:, 1:]
+
+
+Degradation = SuperResolution | Inpainting | FirstCoordinate
 
 
 def make_degradation(degradation_config, image_size: int) -> Degradation:
@@ -141,4 +197,6 @@ def make_degradation(degradation_config, image_size: int) -> Degradation:
     return SuperResolution(factor, noise_std, image_size)
   if kind == "inpainting":
     return Inpainting(noise_std, image_size)
-  raise UserError(f"degradation.kind={kind!r} is unknown: choose super_resolution or inpainting")
+  if kind == "first_coordinate":
+    return FirstCoordinate(noise_std)
+  raise UserError(f"degradation.kind={kind!r} is unknown: choose super_resolution, inpainting or first_coordinate")

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
-from prt_jax.models import Critic, UNet
+from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
 from prt_jax.models.layers import KERNEL_INITS
-from prt_jax.randomness import Stream, sample_noise, zero_noise
+from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -41,8 +41,8 @@ ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr")
 @dataclasses.dataclass(frozen=True)
 class Game:
   """Attributes:
-  generator: module (network input, z, train) -> image, with noise_shapes.
-  critic: module image -> logit.
+  generator: module (network input, z, train) -> image, or the second coordinate of a point.
+  critic: module image (or point) -> logit.
   degradation: see degradations.py.
   noise_shapes: the shapes of one example's Z.
   schedule: step -> learning rate of both players.
@@ -85,38 +85,61 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   Raises:
     UserError: a field whose value cannot work, before anything is compiled.
   """
-  model, optim, image_size = config.model, config.optim, config.data.image_size
+  model, optim = config.model, config.optim
+  check_choice("model.kind", model.kind, PLAYERS)
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.init", model.init, KERNEL_INITS)
+  check_choice("model.noise", model.noise, DISTRIBUTIONS)
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
-  if image_size < 32 or image_size % 32:
-    raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
   if not model.stochastic and config.attack.num_seeds != 1:
     raise UserError(
       f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
     )
-  common = {"kernel_init": model.init, "dtype": DTYPES[model.dtype], "platform": platform}
   schedule = optax.piecewise_constant_schedule(
     optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
   )
-  degradation = make_degradation(config.degradation, image_size)
+  degradation = make_degradation(config.degradation, config.data.image_size)
+  if (len(degradation.image_shape) == 3) != (model.kind == "unet"):
+    raise UserError(
+      f"model.kind={model.kind!r} does not fit degradation.kind={config.degradation.kind!r}: unet restores images, "
+      "mlp completes a first_coordinate"
+    )
+  generator, critic, noise_shapes = PLAYERS[model.kind](config, degradation, axis_name, platform)
   return Game(
-    generator=UNet(
-      model.width,
-      axis_name=axis_name if model.sync_batch_norm else None,
-      use_last_bias=not degradation.removes_constants,
-      **common,
-    ),
-    critic=Critic(model.critic_width, model.residual_scale, **common),
+    generator=generator,
+    critic=critic,
     degradation=degradation,
-    noise_shapes=UNet.noise_shapes(image_size),
+    noise_shapes=noise_shapes,
     schedule=schedule,
     optimizer=optax.adam(schedule, optim.b1, optim.b2),
     config=config,
     axis_name=axis_name,
   )
+
+
+def _image_players(config, degradation, axis_name, platform):
+  model, image_size = config.model, config.data.image_size
+  if image_size < 32 or image_size % 32:
+    raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
+  common = {"kernel_init": model.init, "dtype": DTYPES[model.dtype], "platform": platform}
+  generator = UNet(
+    model.width,
+    axis_name=axis_name if model.sync_batch_norm else None,
+    use_last_bias=not degradation.removes_constants,
+    **common,
+  )
+  return generator, Critic(model.critic_width, model.residual_scale, **common), UNet.noise_shapes(image_size)
+
+
+def _point_players(config, *_):
+  model = config.model
+  return MLPGenerator(model.width, model.init), MLPCritic(model.critic_width, model.init), ((1,),)
+
+
+# model.kind -> (config, degradation, axis_name, platform) -> generator, critic, noise shapes.
+PLAYERS = {"unet": _image_players, "mlp": _point_players}
 
 
 def check_choice(field: str, value: str, choices) -> None:
@@ -141,18 +164,17 @@ def init_state(game: Game) -> TrainState:
 
 def _init_state(game: Game) -> TrainState:
   key = jax.random.key(game.config.seed)
-  size = game.config.data.image_size
-  image = jnp.zeros((1, size, size, 3), jnp.float32)
+  x = jnp.zeros((1, *game.degradation.image_shape), jnp.float32)
+  inputs = game.degradation.network_input(game.degradation.clean(x))
   z = jax.tree.map(lambda noise: noise[0], zero_noise(1, game.noise_shapes))
-  # The axis of synchronised statistics does not exist here; parameters do not depend on it.
-  generator = game.generator.clone(axis_name=None)
-  variables = generator.init(jax.random.fold_in(key, Stream.INIT_GENERATOR), image, z, train=False)
-  critic_params = game.critic.init(jax.random.fold_in(key, Stream.INIT_CRITIC), image)["params"]
+  # Not train: the axis of synchronised statistics does not exist here.
+  variables = game.generator.init(jax.random.fold_in(key, Stream.INIT_GENERATOR), inputs, z, train=False)
+  critic_params = game.critic.init(jax.random.fold_in(key, Stream.INIT_CRITIC), x)["params"]
   return TrainState(
     step=jnp.int32(0),
     generator_params=variables["params"],
     critic_params=critic_params,
-    batch_stats=variables["batch_stats"],
+    batch_stats=variables.get("batch_stats", {}),
     generator_optimizer=game.optimizer.init(variables["params"]),
     critic_optimizer=game.optimizer.init(critic_params),
     interval={name: (jnp.float32(0), jnp.float32(0)) for name in game.scalar_names},
@@ -163,7 +185,7 @@ def _init_state(game: Game) -> TrainState:
 def restore(
   game: Game, params: Any, batch_stats: Any, y: jax.Array, z: tuple[jax.Array, ...], *, train: bool
 ) -> tuple[jax.Array, Any]:
-  """The consistent estimator: the U-Net's output projected onto the images that agree with y.
+  """The consistent estimator: the generator's output projected onto the images that agree with y.
 
   Args:
     y: measurements [B, ...].
@@ -177,14 +199,14 @@ def restore(
   inputs = game.degradation.network_input(y)
   if train:
     x, updates = game.generator.apply(variables, inputs, z, train=True, mutable=["batch_stats"])
-    batch_stats = updates["batch_stats"]
+    batch_stats = updates.get("batch_stats", batch_stats)
   else:
     x = game.generator.apply(variables, inputs, z, train=False)
   return game.degradation.project(x, y), batch_stats
 
 
 def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, ...]:
-  """S draws of Z an example, leaves [S, B, ...]: N(0, I), or zeros for a deterministic model. keys: [B]."""
+  """S draws of Z an example, leaves [S, B, ...]: by model.noise, or zeros for a deterministic model. keys: [B]."""
   if game.config.model.stochastic:
-    return sample_noise(keys, game.noise_shapes, num_seeds)
+    return sample_noise(keys, game.noise_shapes, num_seeds, game.config.model.noise)
   return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)

@@ -64,12 +64,12 @@ def local_rows(batch: np.ndarray) -> np.ndarray:
 
 
 def make_train_step(game: Game, *, robust: bool) -> Callable[[TrainState, jax.Array], TrainState]:
-  """The composed step on all devices: (state, images [devices,B,H,W,3] uint8) -> state; the state is donated."""
+  """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
   return _over_devices(functools.partial(training_step, game, robust=robust))
 
 
 def make_train_cycles(game: Game) -> Callable[[TrainState, jax.Array], TrainState]:
-  """Whole cycles in one dispatch: (state, images [devices,n,B,H,W,3] uint8) -> state; the state is donated."""
+  """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
   return _over_devices(functools.partial(training_cycles, game))
 
 
@@ -85,7 +85,7 @@ def replicate(state: TrainState) -> TrainState:
 
 
 def make_gather(dataset: np.ndarray) -> Callable[[np.ndarray], jax.Array]:
-  """Keeps a whole uint8 data set [N,H,W,3] in every device's memory; local_rows' indices -> their images."""
+  """Keeps a whole data set [N,...] in every device's memory; local_rows' indices -> their examples."""
   replicated = jax.pmap(lambda _, data: data, in_axes=(0, None))(np.zeros(jax.local_device_count()), dataset)
   gather = jax.pmap(lambda data, rows: data[rows])
   return lambda rows: gather(replicated, rows)

@@ -9,6 +9,9 @@ import enum
 import jax
 import jax.numpy as jnp
 
+# model.noise -> (key, shape, dtype) -> Z.
+DISTRIBUTIONS = {"normal": jax.random.normal, "uniform": jax.random.uniform}
+
 
 class Stream(enum.IntEnum):
   """What a random number is for; each purpose folds its own number into the key."""
@@ -37,11 +40,18 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   return jax.vmap(lambda k: jax.random.normal(k, shape[1:], jnp.float32))(key)
 
 
-def sample_noise(keys: jax.Array, shapes: tuple[tuple[int, ...], ...], num_seeds: int) -> tuple[jax.Array, ...]:
-  """S draws of Z ~ N(0, I) for each example: keys [B] -> a tuple, one array [S, B, *shape] for each of shapes."""
+def sample_noise(
+  keys: jax.Array, shapes: tuple[tuple[int, ...], ...], num_seeds: int, distribution: str = "normal"
+) -> tuple[jax.Array, ...]:
+  """S draws of Z for each example: keys [B] -> a tuple, one array [S, B, *shape] for each of shapes.
+
+  distribution: 'normal', Z ~ N(0, I), or 'uniform', Z ~ U[0, 1).
+  """
+  draw = DISTRIBUTIONS[distribution]
+
   def draw_all(key):
     parts = jax.random.split(key, len(shapes))
-    return tuple(jax.random.normal(k, (num_seeds, *shape), jnp.float32) for k, shape in zip(parts, shapes, strict=True))
+    return tuple(draw(k, (num_seeds, *shape), jnp.float32) for k, shape in zip(parts, shapes, strict=True))
 
   return jax.vmap(draw_all, out_axes=1)(keys)
 

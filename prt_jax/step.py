@@ -99,7 +99,8 @@ def generator_step(
 
   def search(reference):
     def restore_one(y, z):
-      return restore(game, state.generator_params, state.batch_stats, y, z, train=not frozen)[0]
+      x, _ = restore(game, state.generator_params, state.batch_stats, y, z, train=not frozen)
+      return game.degradation.estimated(x)
 
     start_keys = example_keys(key, state.step, Stream.ATTACK_START, examples)
     attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
@@ -112,9 +113,10 @@ def generator_step(
     scalars = {"generator_loss": adversarial}
     total = adversarial
     if robust:
-      delta = search(jax.lax.stop_gradient(restored))
+      estimated = jax.vmap(game.degradation.estimated)
+      delta = search(jax.lax.stop_gradient(estimated(restored)))
       attacked, _ = restore_seeds(params, y + delta, train=True)
-      robustness = jnp.mean(losses.robustness_loss(restored, attacked))
+      robustness = jnp.mean(losses.robustness_loss(estimated(restored), estimated(attacked)))
       total += config.optim.robust_weight * robustness
       norm = l2_norm(delta)
       ai_psnr = -10 * jnp.log10(norm**2 / game.degradation.psnr_size)
@@ -148,10 +150,10 @@ def training_step(game: Game, state: TrainState, batch: jax.Array, *, robust: bo
   """A critic step and a generator step on the same images, and their scalars added to the interval's.
 
   Args:
-    batch: [B,H,W,3] uint8, this device's examples.
+    batch: [B,H,W,3] uint8 images, or [B,2] float32 points, this device's examples.
     robust: static; whether the generator's loss has the robustness term.
   """
-  images = batch.astype(jnp.float32) / 255
+  images = batch.astype(jnp.float32) / 255 if batch.dtype == jnp.uint8 else batch
   state, critic_scalars = critic_step(game, state, images, state.key)
   state, generator_scalars = generator_step(game, state, images, state.key, robust=robust)
   scalars = critic_scalars | generator_scalars
@@ -167,7 +169,7 @@ def training_step(game: Game, state: TrainState, batch: jax.Array, *, robust: bo
 
 
 def training_cycles(game: Game, state: TrainState, batches: jax.Array) -> TrainState:
-  """Whole cycles of training steps: batches [n,B,H,W,3] uint8, n a multiple of the cycle, state.step too."""
+  """Whole cycles of training steps: batches [n,B,...], n a multiple of the cycle, state.step too."""
   cycle = game.cycle
   batches = batches.reshape(-1, len(cycle), *batches.shape[1:])
 

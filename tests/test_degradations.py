@@ -111,3 +111,14 @@ def test_variants_differ_as_the_paper_says():
   assert [c.model.stochastic for c in configs.values()] == [True, True, False, False]
   assert [c.optim.robust_weight for c in configs.values()] == [500.0, 0.0, 500.0, 0.0]
   assert [c.attack.num_seeds for c in configs.values()] == [10, 10, 1, 1]
+
+
+def test_a_point_is_completed_by_its_last_coordinate():
+  degradation = make("first_coordinate")
+  x = np.array([[0.5, 0.2], [0.25, 0.4]], np.float32)
+  y = degradation.degrade(x)
+  np.testing.assert_array_equal(y, x[:, :1])
+  np.testing.assert_array_equal(degradation.project(np.array([[7.0], [8.0]], np.float32), y), [[0.5, 7], [0.25, 8]])
+  np.testing.assert_array_equal(degradation.project(x + 1, y), np.stack([x[:, 0], x[:, 1] + 1], 1))
+  np.testing.assert_array_equal(degradation.estimated(x), x[:, 1:])
+  assert y.shape[1:] == degradation.measurement_shape

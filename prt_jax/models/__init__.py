@@ -1,7 +1,7 @@
 """The networks: flax.linen modules with pure init and apply."""
 
 from prt_jax.models.critic import Critic
-from prt_jax.models.mlp import MLP
+from prt_jax.models.mlp import MLP, MLPCritic, MLPGenerator
 from prt_jax.models.unet import UNet
 
-__all__ = ["MLP", "Critic", "UNet"]
+__all__ = ["MLP", "Critic", "MLPCritic", "MLPGenerator", "UNet"]

@@ -1,4 +1,4 @@
-"""The fully connected network of the toy problems, estimator and critic alike (paper A, Table 2)."""
+"""The fully connected network of the toy problems, and the two players made of it (paper A, Table 2)."""
 
 import jax
 import jax.numpy as jnp
@@ -28,3 +28,33 @@ class MLP(nn.Module):
         features, kernel_init=KERNEL_INITS[self.kernel_init], bias_init=bias_init(self.kernel_init, x.shape[-1])
       )(x)
     return x.astype(jnp.float32)
+
+
+class MLPGenerator(nn.Module):
+  """The toys' estimator: (y, z) -> the second coordinate, an MLP 2-width-width-width-width-1.
+
+  Attributes:
+    width: hidden units, 512 in the paper.
+    kernel_init: a key of layers.KERNEL_INITS.
+  """
+
+  width: int = 512
+  kernel_init: str = "torch"
+
+  @nn.compact
+  def __call__(self, y: jax.Array, z: tuple[jax.Array], *, train: bool) -> jax.Array:
+    """y [B,1] and z of one [B,1] -> [B,1]; the same in training and evaluation, there is no BatchNorm."""
+    del train
+    return MLP((self.width,) * 4 + (1,), self.kernel_init)(jnp.concatenate([y, *z], axis=1))
+
+
+class MLPCritic(nn.Module):
+  """The toys' critic, the same net on a point of the plane: attributes as MLPGenerator's."""
+
+  width: int = 512
+  kernel_init: str = "torch"
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x [B,2] -> logits [B]."""
+    return MLP((self.width,) * 4 + (1,), self.kernel_init)(x)[:, 0]

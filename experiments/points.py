@@ -1,0 +1,38 @@
+"""The toy worlds of paper A: points of the plane, uniform on a disk or between two ellipses."""
+
+import numpy as np
+
+# Paper A's App. B.1 prints no axes. These give its four numbers within .03 (docs/toys.md says how they were found);
+# the hole's are those of the inner ellipse.
+OUTER_AXES = np.array([0.5, 1.0])
+HOLE_AXES = np.array([0.3, 0.7])
+
+
+def disk(rng: np.random.Generator, num_points: int) -> np.ndarray:
+  """[N,2] float32, uniform on the unit disk (Sec. 4)."""
+  angle = rng.uniform(0, 2 * np.pi, num_points)
+  radius = np.sqrt(rng.uniform(0, 1, num_points))
+  return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+
+
+def ellipses(rng: np.random.Generator, num_points: int) -> np.ndarray:
+  """[N,2] float32, uniform between the two concentric ellipses (App. B.1)."""
+  kept = np.empty((0, 2), np.float32)
+  while len(kept) < num_points:
+    points = disk(rng, 2 * num_points) * OUTER_AXES.astype(np.float32)
+    kept = np.concatenate([kept, points[~in_hole(points)]])
+  return kept[:num_points]
+
+
+def in_hole(points: np.ndarray) -> np.ndarray:
+  """[N] bool: whether each point is inside the inner ellipse."""
+  return np.sum((points / HOLE_AXES) ** 2, axis=1) < 1
+
+
+WORLDS = {"disk": disk, "ellipses": ellipses}
+
+
+def train_and_validation(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """The 100,000 training and 10,000 validation points of a world (App. E.1), [N,2] float32 each."""
+  rng = np.random.default_rng(seed)
+  return WORLDS[name](rng, 100_000), WORLDS[name](rng, 10_000)

@@ -1,0 +1,98 @@
+"""The toy GANs end to end on a tiny net: the contract's JSON, resuming, and one training code with the images."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import toy_gans, two_ellipses, upper_bound
+from experiments.toy_evaluation import evaluate
+from experiments.toy_runs import SCORES, SMOKE_FIELDS, Run, summarise, train_and_evaluate
+from experiments.toy_training import load, train_until
+from prt_jax.errors import UserError
+
+RUN = Run("ErraticGAN", 0)
+
+
+def parameters(workdir, step):
+  _, state = load(RUN.config(SMOKE_FIELDS), workdir, step)
+  return [np.asarray(leaf) for leaf in jax.tree.leaves((state.generator_params, state.critic_optimizer))]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+  """The results of --smoke in a folder of its own."""
+  workdir = tmp_path_factory.mktemp("toys") / "runs"
+  toy_gans.main(["--smoke", f"--workdir={workdir}"])
+  return workdir
+
+
+def test_smoke_writes_the_contracts_json(smoke):
+  results = json.loads((smoke.with_name("runs_smoke") / "results" / "toy_gans.json").read_text())
+  for name in ("ErraticGAN", "RobustGAN", "StoGAN", "RobustStoGAN", "Robust", "Erratic"):
+    scores = results["estimators"][name]
+    assert 0 <= scores["precision"] <= 1
+    assert 0 <= scores["recall"] <= 1
+    assert scores["sqrt_R_1e-3"] > 0
+    assert scores["recall_spread"]["count"] == 1
+  assert results["published"]["ErraticGAN"] == [1.0, 0.224, 3.62]
+  assert results["protocol"]["smoke"]
+  assert results["verdict"]["posterior_sampler_sqrt_R_1e-3"] == pytest.approx(0.577, abs=0.002)
+  assert {"command", "hardware", "seeds"} <= results.keys()
+
+
+def test_the_upper_bound_holds_on_the_trained_nets(smoke):
+  upper_bound.main(["--smoke", f"--workdir={smoke}"])
+  results = json.loads((smoke.with_name("runs_smoke") / "results" / "upper_bound.json").read_text())
+  for runs in results["gans"].values():
+    for run in runs:
+      assert 0 < run["ratio"] <= 1 + 1e-9
+      assert run["largest_excess"] <= 1e-12
+
+
+def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(tmp_path):
+  config = RUN.config(SMOKE_FIELDS)
+  train_until(config, tmp_path / "whole", 12)
+  train_until(config, tmp_path / "parts", 6)
+  train_until(config, tmp_path / "parts", 12)
+  for whole, parts in zip(parameters(tmp_path / "whole", 12), parameters(tmp_path / "parts", 12), strict=True):
+    np.testing.assert_array_equal(whole, parts)
+
+
+def test_collecting_trains_nothing(tmp_path):
+  assert train_and_evaluate(RUN, tmp_path, 12, SMOKE_FIELDS, train=False) == {}
+  with pytest.raises(UserError, match="holds no run of 9900 steps"):
+    toy_gans.main(["--collect", f"--workdir={tmp_path}", "--seeds=1"])
+
+
+def test_ellipses_train_too(tmp_path):
+  two_ellipses.main(["--smoke", f"--workdir={tmp_path / 'runs'}"])
+  results = json.loads((tmp_path / "runs_smoke" / "results" / "two_ellipses.json").read_text())
+  assert results["estimators"].keys() == {*two_ellipses.PUBLISHED, *two_ellipses.GANS}
+  assert results["geometry"]["hole_axes"] == [0.3, 0.7]
+
+
+def test_configs_are_the_papers():
+  config = Run("RobustStoGAN", 3).config()
+  assert (config.model.width, config.attack.num_seeds, config.attack.eps, config.seed) == (512, 50, 1e-3, 3)
+  assert (config.optim.b1, config.optim.b2, config.optim.r1_weight, config.train.num_steps) == (0, 0.9, 10, 20_000)
+  assert Run("RobustGAN", 0).config().attack.num_seeds == 1
+  assert Run("StoGAN", 0).config().optim.robust_weight == 0
+  assert Run("RobustGAN", 1, (("optim.robust_weight", 20.0),)).name == "RobustGAN-robust_weight=20.0-seed1"
+
+
+def test_a_run_counts_by_its_mean_over_checkpoints():
+  scores = [dict.fromkeys(SCORES, value) for value in (1, 3, 5)]
+  summary = summarise([{100: scores[0], 200: scores[1]}, {100: scores[2], 200: scores[2]}])
+  assert summary["recall"] == 3.5  # (2 + 5) / 2
+  assert summary["recall_spread"]["per_run"] == [2, 5]
+  assert summary["recall_spread"]["std_in_run"] == pytest.approx(2**0.5 / 2)
+
+
+def test_evaluation_of_an_untrained_net_is_a_thin_curve(tmp_path):
+  config = RUN.config(SMOKE_FIELDS)
+  train_until(config, tmp_path / "run", 6)
+  scores = evaluate(*load(config, tmp_path / "run", 6), points=200, sets=2, measurements=200)
+  assert scores["recall"] < 0.2
+  assert scores["sqrt_R_exact_1e-3"] >= scores["sqrt_R_1e-3"] * (1 - 1e-3)
