@@ -1,11 +1,13 @@
 """The restorers that --restorer can name."""
 
+import functools
+
 import jax
 
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers.architecture import Architecture, load_params
-from prt_jax.restorers.bicubic import BICUBIC
+from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
 from prt_jax.restorers.carn import CARN_M
 from prt_jax.restorers.compact import COMPACT
 from prt_jax.restorers.edsr import EDSR
@@ -65,7 +67,7 @@ def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> R
   return Restorer(
     name=architecture.title,
     restore=jax.tree_util.Partial(apply, params),
-    scale=scale,
     draw_noise=draw_noise if architecture.noise_shapes else None,
     multiple=architecture.multiple,
+    degrade=functools.partial(bicubic_downsample, factor=scale),
   )
