@@ -59,7 +59,8 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
   path = output / "measurements.jsonl"
   lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
   done = {(line["network"], line["image"], line["alpha_255"]) for line in lines}
-  pairs = sorted(read_pairs(images, Reading(SCALE, mod_crop=True, crop=crop), bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
+  reading = Reading(SCALE, mod_crop=True, crop=crop)
+  pairs = sorted(read_pairs(images, reading, bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
   restorers = {}
   for pair in pairs:
     for network, (file, _) in NETWORKS.items():

@@ -5,6 +5,7 @@ leading axis of S seeds, and the search averages over them with the SAME Z on bo
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +114,8 @@ def is_eager(restore: Restore) -> bool:
 def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed: [S, B, ...]."""
   if is_eager(restore):
-    return jnp.stack([restore(y, jax.tree.map(lambda leaf: leaf[s], z)) for s in range(len(jax.tree.leaves(z)[0]))])
+    seeds = range(len(jax.tree.leaves(z)[0]))
+    return jnp.stack([restore(y, jax.tree.map(operator.itemgetter(seed), z)) for seed in seeds])
   return jax.vmap(restore, (None, 0))(y, z)
 
 

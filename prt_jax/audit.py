@@ -1,4 +1,4 @@
-"""How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds and diversity of any of them.
+"""How far can a restorer be trusted? Its distortion, consistency, robustness, Lipschitz bound and diversity.
 
   python -m prt_jax.audit --restorer=imdn --checkpoint=FILE --scale=4 --input=DIR --output=DIR
 
@@ -101,10 +101,10 @@ def audit(
   originals = [None] * len(y) if x is None else list(x)
   if len(originals) != len(y):
     raise UserError(f"audit got {len(y)} measurements and {len(originals)} originals: give one original a measurement")
-  pairs = [
-    Pair(f"image {index}", None if original is None else np.asarray(original, np.float32), np.asarray(measurement, np.float32))
-    for index, (measurement, original) in enumerate(zip(y, originals, strict=True))
-  ]
+  pairs = []
+  for index, (measurement, original) in enumerate(zip(y, originals, strict=True)):
+    original = None if original is None else np.asarray(original, np.float32)
+    pairs.append(Pair(f"image {index}", original, np.asarray(measurement, np.float32)))
   protocol = Protocol(**protocol)
   return summarise(restorer, protocol, [result for result, _ in audit_images(restorer, pairs, protocol)])
 

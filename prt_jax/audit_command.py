@@ -1,4 +1,4 @@
-"""The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [--checkpoint=FILE]"""
+"""The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
 
 import pathlib
 import time
@@ -48,7 +48,7 @@ def _parser() -> Parser:
   )
   parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
   parser.add_argument("--num_seeds", type=int, default=10, help="draws of Z of a stochastic restorer; default 10")
-  parser.add_argument("--num_restarts", type=int, default=1, help="starts of each attack, the strongest counts; default 1")
+  parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
   parser.add_argument(
     "--num_jacobian_steps", type=int, default=10, help="power iterations for the Jacobian's norm; 0 = none; default 10"
   )

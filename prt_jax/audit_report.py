@@ -96,29 +96,35 @@ def _summary(report):
   if report.get("joint_index"):
     joint = report["joint_index"]
     rows.append(("Joint perceptual index", _number(joint["value"]), html.escape(joint["meaning"])))
-  cells = (f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows)
-  return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{"".join(cells)}</table>'
+  cells = "".join(
+    f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows
+  )
+  return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
 
 
 def _robustness(report):
-  images = [
-    Curve([(p["input_psnr_db"], p["output_psnr_db"]) for p in image["robustness"]], color="#b9c7d6", width=1, markers=False)
-    for image in report["images"]
+
+  def points(robustness):
+    return [(point["input_psnr_db"], point["output_psnr_db"]) for point in robustness]
+
+  curves = [
+    Curve(points(image["robustness"]), "" if index else "each image", "#b9c7d6", 1, markers=False)
+    for index, image in enumerate(report["images"])
   ]
-  mean = Curve([(p["input_psnr_db"], p["output_psnr_db"]) for p in report["robustness"]], "mean", COLORS[1], 2.5)
-  images[0] = Curve(images[0].points, "each image", images[0].color, 1, markers=False)
+  curves.append(Curve(points(report["robustness"]), "mean", COLORS[1], 2.5))
   rows = "".join(
-    f"<tr><td>{255 * p['alpha']:.3g}/255</td><td>{_number(p['input_psnr_db'])}</td><td>{_number(p['output_psnr_db'])}</td>"
-    f"<td>{_number(p['lipschitz'])}</td></tr>"
-    for p in report["robustness"]
+    f"<tr><td>{255 * point['alpha']:.3g}/255</td><td>{_number(point['input_psnr_db'])}</td>"
+    f"<td>{_number(point['output_psnr_db'])}</td><td>{_number(point['lipschitz'])}</td></tr>"
+    for point in report["robustness"]
   )
   return (
     '<p class="note">Each attack looks for the change of the measurement, at most alpha in any value, that changes the '
     "restoration most. Input PSNR: how little the measurement was changed. Output PSNR: how alike the two restorations "
     "are. Below the dotted line the restoration changed more than its input. Another attack may find a worse change, "
     "none of these curves is too pessimistic.</p>"
-    + draw_curves([*images, mean], "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
-    + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>largest K</th></tr>" + rows + "</table>"
+    + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
+    + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>largest K</th></tr>"
+    + rows + "</table>"
   )
 
 
@@ -144,8 +150,8 @@ def _image_table(report, order):
 
 def _gallery(report, pictures, order):
   parts = [
-    f'<p class="note">Windows of {WINDOW} pixels where the restoration changes most; differences are drawn {GAIN} times '
-    "larger, grey is none. Shown are the smallest attack and the middle one.</p>"
+    f'<p class="note">Windows of {WINDOW} pixels where the restoration changes most; differences are drawn {GAIN} '
+    "times larger, grey is none. Shown are the smallest attack and the middle one.</p>"
   ]
   for index in order:
     picture = pictures[index]
@@ -168,7 +174,8 @@ def _attack_row(picture, alpha, attacked_y, attacked_x):
     (f"difference x{GAIN}", 0.5 + GAIN / 2 * (attacked_x - restored)),
   ]
   return "".join(
-    f'<figure><img src="{_data_uri(tile[window])}" width="{WINDOW}" alt="{name}"><figcaption>{name}</figcaption></figure>'
+    f'<figure><img src="{_data_uri(tile[window])}" width="{WINDOW}" alt="{name}">'
+    f"<figcaption>{name}</figcaption></figure>"
     for name, tile in tiles
   )
 

@@ -68,7 +68,8 @@ def attack(
     delta = ifgsm(restore, y, z, jax.random.fold_in(key, restart), alpha=alpha, num_steps=num_steps)
     attacked_y = y + delta
     attacked_x = restore_all(restore, attacked_y, z)
-    found.append(({name: float(value) for name, value in _change(x, attacked_x, y, attacked_y).items()}, attacked_y, attacked_x))
+    change = {name: float(value) for name, value in _change(x, attacked_x, y, attacked_y).items()}
+    found.append((change, attacked_y, attacked_x))
   return min(found, key=lambda result: result[0]["output_psnr_db"])
 
 

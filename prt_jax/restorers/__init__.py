@@ -1,4 +1,4 @@
-"""Published restorers in JAX, loaded from their authors' PyTorch checkpoints, and adapters for restorers of your own."""
+"""Published restorers in JAX with their authors' PyTorch checkpoints, and adapters for restorers of your own."""
 
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer

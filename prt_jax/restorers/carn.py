@@ -20,7 +20,8 @@ def shapes(state, scale):
   expected = conv_shapes("sub_mean.shifter", 3, 3, 1) | conv_shapes("add_mean.shifter", 3, 3, 1)
   expected |= conv_shapes("entry", width, 3)
   for block in ("b1", "b2", "b3"):
-    expected |= conv_shapes(f"{block}.b1.body.0", width, per_group) | conv_shapes(f"{block}.b1.body.2", width, per_group)
+    expected |= conv_shapes(f"{block}.b1.body.0", width, per_group)
+    expected |= conv_shapes(f"{block}.b1.body.2", width, per_group)
     expected |= conv_shapes(f"{block}.b1.body.4", width, width, 1) | _fusion_shapes(f"{block}.", width)
   expected |= _fusion_shapes("", width)
   for branch in _BRANCHES.values():

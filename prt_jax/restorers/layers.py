@@ -40,7 +40,7 @@ def batch_norm(params: Params, name: str, x: jax.Array) -> jax.Array:
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-  """[B,H,W,C factor^2] -> [B,H factor,W factor,C], PyTorch's order: channel c factor^2 + i factor + j to offset (i, j)."""
+  """[B,H,W,C factor^2] -> [B,H factor,W factor,C]; channel c factor^2 + i factor + j goes to offset (i, j)."""
   batch, height, width, channels = x.shape
   channels //= factor**2
   x = x.reshape(batch, height, width, channels, factor, factor).transpose(0, 1, 4, 2, 5, 3)

@@ -44,7 +44,7 @@ def import_function(name: str):
   try:
     return getattr(importlib.import_module(module_name), attribute)
   except AttributeError:
-    raise UserError(f"{module_name} has no {attribute!r}: give an attribute of the module as package.module:NAME") from None
+    raise UserError(f"{module_name} has no {attribute!r}: name an attribute as package.module:NAME") from None
   # The module is the user's code: whatever it raises is what there is to say.
   except Exception as error:
     place = traceback.extract_tb(error.__traceback__)[-1]
