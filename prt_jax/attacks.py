@@ -91,19 +91,71 @@ def ifgsm(
   Returns:
     delta, shaped like y, |delta| <= alpha everywhere.
   """
-  restore = restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
+  restore = as_partial(restore)
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
   delta = _clip_change(y, 0.01 * alpha * (2 * noise - 1), alpha)
   eager = is_eager(restore)
-  traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((restore, y, z, key)))
-  if traced or not (eager or jax.default_backend() == "cpu"):
-    return jax.lax.stop_gradient(_ifgsm_loop(restore, *jax.lax.stop_gradient((y, z, delta)), alpha, num_steps))
-  step = _ifgsm_step if eager else _compiled_ifgsm_step
   reference = (restore_seeds if eager else _compiled_restore_seeds)(restore, y, z)
+  change = jax.tree_util.Partial(_change, restore, z, jax.lax.stop_gradient(reference))
+  return sign_ascent(change, y, delta, alpha=alpha, num_steps=num_steps, eager=eager)
+
+
+def _change(restore, z, reference, attacked_y):
+  difference = restore_seeds(restore, attacked_y, z) - reference
+  squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
+  # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
+  return jnp.sum(jnp.sqrt(squares + 1e-20)) / reference.shape[0]
+
+
+def sign_ascent(
+  objective: jax.tree_util.Partial, y: jax.Array, delta: jax.Array, *, alpha: float, num_steps: int, eager: bool = False
+) -> jax.Array:
+  """I-FGSM's steps for any objective: delta += alpha / num_steps * sign(gradient), clipped as in ifgsm.
+
+  Args:
+    objective: y + delta -> a number, a sum over the examples; its arguments in the Partial are not differentiated.
+    y: measurements [B, ...] in [0, 1].
+    delta: the start.
+    alpha, num_steps: as in ifgsm.
+    eager: call the objective as it is, without compiling it.
+
+  Returns:
+    delta; no gradient flows through it.
+  """
+  traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
+  if traced or not (eager or jax.default_backend() == "cpu"):
+    objective, y, delta = jax.lax.stop_gradient((objective, y, delta))
+    return _ascent_loop(objective, y, delta, alpha, num_steps)
+  step = _ascent_step if eager else _compiled_ascent_step
   for _ in range(num_steps):
-    delta = step(restore, y, z, reference, delta, alpha, alpha / num_steps)
+    delta = step(objective, y, delta, alpha, alpha / num_steps)
   return delta
+
+
+def _ascent_step(objective, y, delta, alpha, step_size):
+  return _clip_change(y, delta + step_size * jnp.sign(jax.grad(objective)(y + delta)), alpha)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _ascent_loop(objective, y, delta, alpha, num_steps):
+  def step(_, delta):
+    return _ascent_step(objective, y, delta, alpha, alpha / num_steps)
+
+  return jax.lax.fori_loop(0, num_steps, step, delta)
+
+
+_compiled_ascent_step = jax.jit(_ascent_step)
+
+
+def _clip_change(y, delta, alpha):
+  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
+  return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
+
+
+def as_partial(restore: Restore) -> jax.tree_util.Partial:
+  """restore as an argument of compiled programs: its identity decides whether a program fits."""
+  return restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
 
 
 def is_eager(restore: Restore) -> bool:
@@ -119,33 +171,7 @@ def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   return jax.vmap(restore, (None, 0))(y, z)
 
 
-def _ifgsm_step(restore, y, z, reference, delta, alpha, step_size):
-  def change(delta):
-    difference = restore_seeds(restore, y + delta, z) - reference
-    squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
-    # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
-    return jnp.sum(jnp.sqrt(squares + 1e-20)) / reference.shape[0]
-
-  return _clip_change(y, delta + step_size * jnp.sign(jax.grad(change)(delta)), alpha)
-
-
-def _clip_change(y, delta, alpha):
-  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
-  return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
-
-
 _compiled_restore_seeds = jax.jit(restore_seeds)
-_compiled_ifgsm_step = jax.jit(_ifgsm_step)
-
-
-@functools.partial(jax.jit, static_argnames="num_steps")
-def _ifgsm_loop(restore, y, z, delta, alpha, num_steps):
-  reference = restore_seeds(restore, y, z)
-
-  def step(_, delta):
-    return _ifgsm_step(restore, y, z, reference, delta, alpha, alpha / num_steps)
-
-  return jax.lax.fori_loop(0, num_steps, step, delta)
 
 
 def l2_norm(delta: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ writes report.json and report.html. In Python, audit(restore, y) takes a functio
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,8 +18,10 @@ from prt_jax.image_pairs import Pair
 from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.measurements import attack, psnr_y, restore_all
 from prt_jax.metrics import consistency_psnr, per_pixel_std
+from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
+PATCH = 8  # pixels; side of the joint index's patches
 ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
 
 
@@ -99,6 +101,8 @@ def audit(
   if degrade is not None:
     restorer = dataclasses.replace(restorer, degrade=degrade)
   originals = [None] * len(y) if x is None else list(x)
+  if not len(y):
+    raise UserError("there is nothing to audit: no measurement was given")
   if len(originals) != len(y):
     raise UserError(f"audit got {len(y)} measurements and {len(originals)} originals: give one original a measurement")
   pairs = []
@@ -106,7 +110,8 @@ def audit(
     original = None if original is None else np.asarray(original, np.float32)
     pairs.append(Pair(f"image {index}", original, np.asarray(measurement, np.float32)))
   protocol = Protocol(**protocol)
-  return summarise(restorer, protocol, [result for result, _ in audit_images(restorer, pairs, protocol)])
+  results, pictures = zip(*audit_images(restorer, pairs, protocol), strict=True)
+  return summarise(restorer, protocol, results, pictures)
 
 
 def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
@@ -156,13 +161,13 @@ def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Ar
   return result, Pictures(pair.x, pair.y, np.asarray(x[0, 0]), attacked)
 
 
-def summarise(restorer: Restorer, protocol: Protocol, images: list[dict]) -> dict:
+def summarise(
+  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures]
+) -> dict:
   """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
 
   A quantity that could not be measured (no original, no degradation) is None. A PSNR between equal images is infinite.
   """
-  if not images:
-    raise UserError("there is nothing to audit: no measurement was given")
 
   def mean(name):
     values = [image[name] for image in images if image.get(name) is not None]
@@ -187,9 +192,50 @@ def summarise(restorer: Restorer, protocol: Protocol, images: list[dict]) -> dic
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
     "per_pixel_std": mean("per_pixel_std"),
     "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
+    "joint_index": joint_index(pictures),
     "robustness": curve,
-    "images": images,
+    "images": list(images),
   }
+
+
+def joint_index(pictures: Sequence[Pictures]) -> dict | None:
+  """The joint perceptual index by patches of raw pixels: no weights, no perception, but texture's statistics.
+
+  The root of the Frechet distance between Gaussians fitted to (image patch, upsampled measurement patch) of the
+  originals and of the restorations (the first seed's, clipped). Paper B's sqrt(JFID) has InceptionV3 features instead.
+
+  Returns:
+    {"value", "num_patches", "meaning"}; None without originals, where a measurement is no smaller image of its
+    restoration, or with fewer patches than a covariance needs.
+  """
+  patches = [_joint_patches(picture) for picture in pictures]
+  if any(patch is None for patch in patches):
+    return None
+  x, x_hat, y = (np.concatenate(parts) for parts in zip(*patches, strict=True))
+  if len(x) <= x.shape[1] + y.shape[1]:
+    return None
+  return {
+    "value": joint_frechet_distance(x, y, x_hat) ** 0.5,
+    "num_patches": len(x),
+    "meaning": f"Root of the Frechet distance between {PATCH}x{PATCH} pixel patches of originals and restorations, "
+    "each joined with its measurement: 0 where the restorations have the originals' texture and agree with the "
+    "measurements. Second-order statistics of raw pixels, not FID features: compare values of the same images only.",
+  }
+
+
+def _joint_patches(picture):
+  """[N, PATCH^2 3] of the original, the restoration and the upsampled measurement; None where they cannot be joined."""
+  x, y = picture.original, picture.measurement
+  if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
+    return None
+  upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
+  rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH
+
+  def cut(image):
+    blocks = image[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH, 3)
+    return blocks.swapaxes(1, 2).reshape(rows * columns, -1)
+
+  return cut(x), cut(np.clip(picture.restored, 0, 1)), cut(upsampled)
 
 
 if __name__ == "__main__":

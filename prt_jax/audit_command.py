@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     results.append(result)
     pictures.append(picture)
     # Written after every image, so that a run that is stopped leaves what it has measured.
-    report = summarise(restorer, protocol, results)
+    report = summarise(restorer, protocol, results, pictures)
     write_report(output, report, pictures)
     print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
   print(f"{output / 'report.json'} and {output / 'report.html'} hold the audit of {restorer.name}")

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, to_sphere
+from prt_jax.attacks import adversarial_search, as_partial, ifgsm, l2_norm, restore_seeds, to_sphere
 from prt_jax.metrics import lipschitz_lower_bound
 from prt_jax.randomness import normal
 
@@ -84,7 +84,7 @@ def jacobian_lower_bound(
   Returns:
     (||J v|| [B] float32, v [B, ...] of unit norm).
   """
-  restore = restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
+  restore = as_partial(restore)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
     direction = _power_step(restore, y, z, direction)

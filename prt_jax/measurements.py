@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import ifgsm, is_eager, restore_seeds
+from prt_jax.attacks import as_partial, ifgsm, is_eager, restore_seeds
 from prt_jax.errors import UserError
 from prt_jax.metrics import lipschitz_lower_bound, psnr
 
@@ -23,7 +23,7 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   Raises:
     UserError: the restorer returns something that is no batch of RGB images, or is not finite.
   """
-  restore = restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
+  restore = as_partial(restore)
   x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
   if x.ndim != 5 or x.shape[1] != y.shape[0] or x.shape[-1] != 3:
     raise UserError(
