@@ -1,12 +1,11 @@
 """The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
 
-import pathlib
 import time
 
 from prt_jax import restorer_flags
 from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
 from prt_jax.audit_report import write_report
-from prt_jax.command_line import Parser
+from prt_jax.command_line import Parser, output_folder
 from prt_jax.errors import UserError
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
@@ -26,7 +25,7 @@ def main(argv: list[str]) -> None:
     noise_std=arguments.noise_std,
     seed=arguments.seed,
   )
-  output = _output_folder(arguments.output)
+  output = output_folder(arguments.output)
   restorer, pairs = restorer_flags.load(arguments)
   results, pictures, start = [], [], time.perf_counter()
   for result, picture in audit_images(restorer, pairs, protocol):
@@ -60,15 +59,6 @@ def _alphas(text: str) -> tuple[float, ...]:
     return tuple(float(alpha) / 255 for alpha in text.split(","))
   except ValueError:
     raise UserError(f"--alphas={text} is no comma-separated list of numbers (in 1/255), 1,2,4 for example") from None
-
-
-def _output_folder(name: str) -> pathlib.Path:
-  folder = pathlib.Path(name).expanduser()
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f"cannot use {folder} for the report ({error.strerror}): choose another --output") from error
-  return folder
 
 
 def _progress(result: dict, done: int, total: int, seconds: float) -> str:

@@ -119,9 +119,9 @@ def _robustness(report):
   )
   return (
     '<p class="note">Each attack looks for the change of the measurement, at most alpha in any value, that changes the '
-    "restoration most. Input PSNR: how little the measurement was changed. Output PSNR: how alike the two restorations "
-    "are. Below the dotted line the restoration changed more than its input. Another attack may find a worse change, "
-    "none of these curves is too pessimistic.</p>"
+    "restoration most. Input PSNR: how little the measurement was changed. Output PSNR: how alike the two restored "
+    "pictures are, clipped to black and white. Below the dotted line the restoration changed more than its input. "
+    "Another attack may find a worse change: none of these curves is too pessimistic.</p>"
     + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
     + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>largest K</th></tr>"
     + rows + "</table>"

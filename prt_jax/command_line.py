@@ -1,6 +1,7 @@
 """What the commands beside training share: flags that fail in one line, and exit codes."""
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,16 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message):
     raise UserError(f"{message}; {self.prog} --help lists the flags")
+
+
+def output_folder(name: str) -> pathlib.Path:
+  """The folder that --output names, made if needed. UserError if that cannot be."""
+  folder = pathlib.Path(name).expanduser()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"cannot use {folder} for the results ({error.strerror}): choose another --output") from error
+  return folder
 
 
 def run(main: Callable[[list[str]], None]) -> None:
