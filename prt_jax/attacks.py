@@ -4,6 +4,8 @@ Restorers are passed as functions: restore(y, z) -> x handles one draw of the no
 leading axis of S seeds, and the search averages over them with the SAME Z on both sides (Eq. 6).
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -111,33 +113,100 @@ def ifgsm(
   stays in [0, 1]; the objective is E_Z ||restore(y, Z) - restore(y + delta, Z)||_2. The start is
   uniform noise of a hundredth of alpha (our reading: at 0 the gradient is 0).
 
+  On a CPU the steps are calls of one compiled step, since XLA's loops around convolutions are
+  several times slower there; elsewhere, and inside a jit of the caller's, they are one compiled loop.
+
   Args:
-    restore, y, z, key: as in adversarial_search; y in [0, 1].
+    restore, y, z, key: as in adversarial_search; y in [0, 1]. Programs are compiled once a restore: pass the same
+      function again, or a jax.tree_util.Partial of one, whose weights are then arguments of the program. A
+      restore with an attribute `eager` that is true is neither traced nor vmapped, only differentiated.
     alpha: sup-norm bound, pixels in [0, 1] (the paper's alpha / 255).
     num_steps: T.
 
   Returns:
     delta, shaped like y, |delta| <= alpha everywhere.
   """
-  restore_seeds = jax.vmap(restore, (None, 0))
-  reference = jax.lax.stop_gradient(restore_seeds(y, z))
-
-  def distance(delta):
-    difference = restore_seeds(y + delta, z) - reference
-    squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
-    # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
-    return jnp.sum(jnp.sqrt(squares + 1e-20)) / reference.shape[0]
-
-  def clip(delta):
-    # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
-    return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
-
-  def step(_, delta):
-    return clip(delta + alpha / num_steps * jnp.sign(jax.grad(distance)(delta)))
-
+  restore = as_partial(restore)
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
-  return jax.lax.stop_gradient(jax.lax.fori_loop(0, num_steps, step, clip(0.01 * alpha * (2 * noise - 1))))
+  delta = _clip_change(y, 0.01 * alpha * (2 * noise - 1), alpha)
+  eager = is_eager(restore)
+  reference = (restore_seeds if eager else _compiled_restore_seeds)(restore, y, z)
+  distance = jax.tree_util.Partial(_distance, restore, z, jax.lax.stop_gradient(reference))
+  return sign_ascent(distance, y, delta, alpha=alpha, num_steps=num_steps, eager=eager)
+
+
+def _distance(restore, z, reference, attacked_y):
+  difference = restore_seeds(restore, attacked_y, z) - reference
+  squares = jnp.sum(difference**2, axis=range(2, difference.ndim))
+  # The sign of the gradient does not see this guard; without it, no change at all would give NaN.
+  return jnp.sum(jnp.sqrt(squares + 1e-20)) / reference.shape[0]
+
+
+def sign_ascent(
+  objective: jax.tree_util.Partial, y: jax.Array, delta: jax.Array, *, alpha: float, num_steps: int, eager: bool = False
+) -> jax.Array:
+  """I-FGSM's steps for any objective: delta += alpha / num_steps * sign(gradient), clipped as in ifgsm.
+
+  Args:
+    objective: y + delta -> a number, a sum over the examples; its arguments in the Partial are not differentiated.
+    y: measurements [B, ...] in [0, 1].
+    delta: the start.
+    alpha, num_steps: as in ifgsm.
+    eager: call the objective as it is, without compiling it.
+
+  Returns:
+    delta; no gradient flows through it.
+  """
+  traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
+  if traced or not (eager or jax.default_backend() == "cpu"):
+    objective, y, delta = jax.lax.stop_gradient((objective, y, delta))
+    return _ascent_loop(objective, y, delta, alpha, num_steps)
+  step = _ascent_step if eager else _compiled_ascent_step
+  for _ in range(num_steps):
+    delta = step(objective, y, delta, alpha, alpha / num_steps)
+  return delta
+
+
+def _ascent_step(objective, y, delta, alpha, step_size):
+  return _clip_change(y, delta + step_size * jnp.sign(jax.grad(objective)(y + delta)), alpha)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _ascent_loop(objective, y, delta, alpha, num_steps):
+  def step(_, delta):
+    return _ascent_step(objective, y, delta, alpha, alpha / num_steps)
+
+  return jax.lax.fori_loop(0, num_steps, step, delta)
+
+
+_compiled_ascent_step = jax.jit(_ascent_step)
+
+
+def _clip_change(y, delta, alpha):
+  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
+  return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
+
+
+def as_partial(restore: Restore) -> jax.tree_util.Partial:
+  """restore as an argument of compiled programs: its identity decides whether a program fits."""
+  return restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
+
+
+def is_eager(restore: Restore) -> bool:
+  """Whether restore must not be traced (a PyTorch module, say): it, or what it is a Partial of, says so."""
+  return getattr(getattr(restore, "func", restore), "eager", False)
+
+
+def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
+  """One restoration a seed: [S, B, ...]."""
+  if is_eager(restore):
+    seeds = range(len(jax.tree.leaves(z)[0]))
+    return jnp.stack([restore(y, jax.tree.map(operator.itemgetter(seed), z)) for seed in seeds])
+  return jax.vmap(restore, (None, 0))(y, z)
+
+
+_compiled_restore_seeds = jax.jit(restore_seeds)
 
 
 def l2_norm(delta: jax.Array) -> jax.Array:

@@ -172,3 +172,41 @@ def test_projection_by_hand():
   delta = jnp.array([[3.0, 4.0], [0.3, 0.4]])
   np.testing.assert_allclose(project_to_ball(delta, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-5)
   np.testing.assert_allclose(l2_norm(to_sphere(delta, 2.0)), [2, 2], rtol=1e-5)
+
+
+def test_ifgsm_takes_the_same_steps_in_a_jit_and_outside():
+  y = jax.random.uniform(jax.random.key(0), (3, 4))
+  z = jnp.zeros((1, 3, 4))
+
+  def search(y, key):
+    return ifgsm(linear, y, z, key, alpha=0.1, num_steps=7)
+
+  np.testing.assert_allclose(search(y, jax.random.key(1)), jax.jit(search)(y, jax.random.key(1)), atol=1e-7)
+
+
+def test_ifgsm_compiles_once_for_all_bounds_and_images():
+  traces = []
+
+  def restore(y, z):
+    traces.append(None)
+    return y @ MATRIX + z
+
+  for alpha in (0.01, 0.1):
+    for seed in range(2):
+      y = jax.random.uniform(jax.random.key(seed), (3, 4))
+      ifgsm(restore, y, jnp.zeros((1, 3, 4)), jax.random.key(0), alpha=alpha, num_steps=3)
+  assert len(traces) == 2  # the restoration of y, and the step
+
+
+def test_ifgsm_neither_traces_nor_maps_an_eager_restore():
+  class Eager:
+    eager = True
+
+    def __call__(self, y, z):
+      # As a PyTorch module would: it needs numbers, under a gradient alone.
+      assert not isinstance(z, jax.core.Tracer)
+      return y @ MATRIX + z
+
+  y, z = jnp.full((2, 4), 0.5), jnp.zeros((3, 2, 4))
+  found = ifgsm(Eager(), y, z, jax.random.key(0), alpha=0.1, num_steps=5)
+  np.testing.assert_allclose(found, ifgsm(linear, y, z, jax.random.key(0), alpha=0.1, num_steps=5), atol=1e-6)

@@ -1,0 +1,96 @@
+"""Paper A, Fig. 7, with the restorers whose weights are at hand: robustness of published x4 networks on Set5 and Set14.
+
+  python -m experiments.real_restorers --weights=DIR --images=DIR/Set5 --output=runs/real_restorers/Set5
+  python -m experiments.real_restorers --images=DIR/Set5 --output=runs/real_restorers/Set5 --report_only
+
+Protocol (App. G, Fig. 7): I-FGSM, 50 steps, alpha in {1, 2, 4, 8, 16, 32} / 255; output PSNR against input PSNR.
+The paper attacks SRFlow, ESRGAN and EDSR, whose weights are not at hand; here two GAN-trained networks (SRGAN,
+Real-ESRGAN compact) stand against three trained for distortion (IMDN, CARN-M, PAN) and bicubic interpolation.
+Every (network, image, alpha) is a line of measurements.jsonl: a run that was stopped goes on where it was.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
+from prt_jax.measurements import attack, psnr_y, restore_all
+from prt_jax.pictures import save_png
+from prt_jax.restorers import load_network
+
+# Name: (file of its weights, how it was trained).
+NETWORKS = {
+  "bicubic": (None, "interpolation"),
+  "imdn": ("IMDN_x4.pth", "distortion"),
+  "pan": ("PANx4_DF2K.pth", "distortion"),
+  "carn_m": ("carn_m.pth", "distortion"),
+  "srgan": ("srgan_x4.pth", "GAN"),
+  "compact": ("realesr-animevideov3.pth", "GAN"),
+}
+ALPHAS = (1, 2, 4, 8, 16, 32)  # of 255
+NUM_STEPS = 50
+SCALE = 4
+
+
+def main() -> None:
+  """Measures what is missing, then reports."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--weights", type=pathlib.Path, help="folder of the networks' checkpoints")
+  parser.add_argument("--images", type=pathlib.Path, required=True, help="folder of original images")
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  parser.add_argument("--crop", type=int, default=0, help="attack a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--report_only", action="store_true")
+  arguments = parser.parse_args()
+  if not arguments.report_only:
+    measure(arguments.images, arguments.weights, arguments.output, arguments.crop)
+  from experiments.real_restorers_report import report
+
+  report(arguments.output, arguments.images.name, arguments.crop)
+
+
+def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, crop: int) -> None:
+  """Appends the missing lines; small images first, so that a stopped run has seen all networks."""
+  output.mkdir(parents=True, exist_ok=True)
+  path = output / "measurements.jsonl"
+  lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  done = {(line["network"], line["image"], line["alpha_255"]) for line in lines}
+  reading = Reading(SCALE, mod_crop=True, crop=crop)
+  pairs = sorted(read_pairs(images, reading, bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
+  restorers = {}
+  for pair in pairs:
+    for network, (file, _) in NETWORKS.items():
+      missing = [alpha for alpha in ALPHAS if (network, pair.name, alpha) not in done]
+      if not missing:
+        continue
+      if network not in restorers:
+        restorers[network] = load_network(network, file and weights / file, SCALE)
+      restore, y, z = restorers[network].restore, jnp.asarray(pair.y[None]), jnp.zeros((1, 1))
+      x = restore_all(restore, y, z)
+      for alpha in missing:
+        start = time.perf_counter()
+        key = jax.random.fold_in(jax.random.key(0), alpha)
+        change, attacked_y, attacked_x = attack(restore, y, x, z, key, alpha=alpha / 255, num_steps=NUM_STEPS)
+        line = {
+          "network": network, "image": pair.name, "alpha_255": alpha, **change,
+          "psnr_y_db": psnr_y(x[0, 0], pair.x), "seconds": time.perf_counter() - start,
+        }
+        with path.open("a") as results:
+          results.write(json.dumps(line) + "\n")
+        save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}.png", eight_bits(attacked_x[0, 0]))
+        save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}-input.png", eight_bits(attacked_y[0]))
+        print(json.dumps(line), flush=True)
+      save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x[0, 0]))
+
+
+def eight_bits(image: jax.Array) -> np.ndarray:
+  """[H,W,3] in [0, 1] -> uint8."""
+  return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+  main()

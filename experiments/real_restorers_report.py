@@ -1,0 +1,95 @@
+"""The table, the figure and the pictures of experiments/real_restorers.py, from its measurements.jsonl."""
+
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from experiments.real_restorers import ALPHAS, NETWORKS
+from prt_jax.audit_report import write_text
+from prt_jax.curves import Curve, draw_curves
+from prt_jax.pictures import draw_grid, save_png
+
+# Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
+COLORS = {
+  "bicubic": "#777777", "imdn": "#12508c", "pan": "#3d8fd1", "carn_m": "#1f8a70", "srgan": "#c4452d", "compact": "#e08a1e",
+}
+SHOWN_ALPHAS = (0, 1, 4, 16)  # of 255, on the pictures
+WINDOW = 128  # pixels a picture's side
+
+
+def report(output: pathlib.Path, name: str, crop: int) -> None:
+  """Writes table.md, summary.json, curves.svg and strips/ from the images that all networks were measured on."""
+  lines = [json.loads(line) for line in (output / "measurements.jsonl").read_text().splitlines()]
+  images = complete_images(lines)
+  if not images:
+    print("no image has been attacked on all networks yet: run the measurement on")
+    return
+  summary = summarise(lines, images)
+  size = f"central squares of {crop} pixels" if crop else "whole images"
+  table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
+  write_text(output / "table.md", table)
+  write_text(output / "summary.json", json.dumps({"images": images, "crop": crop, "networks": summary}, indent=2) + "\n")
+  curves = [
+    Curve(
+      [(point["input_psnr_db"], point["output_psnr_db"]) for point in summary[network]["points"]],
+      f"{network} ({kind})", COLORS[network], dash="6 4" if kind == "GAN" else "",
+    )
+    for network, (_, kind) in NETWORKS.items()
+  ]
+  write_text(output / "curves.svg", draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input") + "\n")
+  for image in images:
+    save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image))
+  print(table)
+
+
+def complete_images(lines: list[dict]) -> list[str]:
+  """Images with a line for every network and alpha: means over others would compare different images."""
+  done = {(line["network"], line["image"], line["alpha_255"]) for line in lines}
+  names = sorted({line["image"] for line in lines})
+  return [name for name in names if all((network, name, alpha) in done for network in NETWORKS for alpha in ALPHAS)]
+
+
+def summarise(lines: list[dict], images: list[str]) -> dict:
+  """{network: {"psnr_y_db", "points": [{alpha_255, input_psnr_db, output_psnr_db, lipschitz}, ...]}}, means (max K)."""
+  summary = {}
+  for network in NETWORKS:
+    mine = [line for line in lines if line["network"] == network and line["image"] in images]
+    points = []
+    for alpha in ALPHAS:
+      at_alpha = [line for line in mine if line["alpha_255"] == alpha]
+      points.append({
+        "alpha_255": alpha,
+        "input_psnr_db": float(np.mean([line["input_psnr_db"] for line in at_alpha])),
+        "output_psnr_db": float(np.mean([line["output_psnr_db"] for line in at_alpha])),
+        "lipschitz": max(line["lipschitz"] for line in at_alpha),
+      })
+    distortion = float(np.mean([line["psnr_y_db"] for line in mine if line["alpha_255"] == ALPHAS[0]]))
+    summary[network] = {"psnr_y_db": distortion, "points": points}
+  return summary
+
+
+def render_table(summary: dict, caption: str) -> str:
+  """Markdown: output PSNR / input PSNR of each network and alpha, and the largest K that an attack showed."""
+  header = " | ".join(f"{alpha}/255" for alpha in ALPHAS)
+  rows = [f"{caption}\n", f"| network | trained for | PSNR-Y | {header} | K >= |", "|---" * (len(ALPHAS) + 4) + "|"]
+  for network, (_, kind) in NETWORKS.items():
+    points = summary[network]["points"]
+    cells = " | ".join(f"{point['output_psnr_db']:.1f} / {point['input_psnr_db']:.1f}" for point in points)
+    largest = max(point["lipschitz"] for point in points)
+    rows.append(f"| {network} | {kind} | {summary[network]['psnr_y_db']:.2f} | {cells} | {largest:,.0f} |")
+  return "\n".join(rows) + "\n"
+
+
+def picture_strip(folder: pathlib.Path, image: str) -> np.ndarray:
+  """A grid: a row a network, a column an alpha (0 = not attacked), central windows."""
+  columns = []
+  for alpha in SHOWN_ALPHAS:
+    tiles = []
+    for network in NETWORKS:
+      pixels = np.asarray(Image.open(folder / f"{image}-{network}-{alpha:02d}.png"), np.float32) / 255
+      top, left = ((side - WINDOW) // 2 for side in pixels.shape[:2])
+      tiles.append(pixels[top : top + WINDOW, left : left + WINDOW])
+    columns.append((f"{alpha}/255" if alpha else ", ".join(NETWORKS), np.stack(tiles)))
+  return draw_grid(columns)

@@ -1,0 +1,70 @@
+"""The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
+
+import time
+
+from prt_jax import restorer_flags
+from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
+from prt_jax.audit_report import write_report
+from prt_jax.command_line import Parser, output_folder
+from prt_jax.errors import UserError
+
+_DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
+
+Writes report.json and report.html (one file, to be opened in a browser) into --output."""
+
+
+def main(argv: list[str]) -> None:
+  """Audits the images of a folder; prints a line an image."""
+  arguments = _parser().parse_args(argv)
+  protocol = Protocol(
+    alphas=_alphas(arguments.alphas),
+    num_steps=arguments.num_steps,
+    num_seeds=arguments.num_seeds,
+    num_restarts=arguments.num_restarts,
+    num_jacobian_steps=arguments.num_jacobian_steps,
+    noise_std=arguments.noise_std,
+    seed=arguments.seed,
+  )
+  output = output_folder(arguments.output)
+  restorer, pairs = restorer_flags.load(arguments)
+  results, pictures, start = [], [], time.perf_counter()
+  for result, picture in audit_images(restorer, pairs, protocol):
+    results.append(result)
+    pictures.append(picture)
+    # Written after every image, so that a run that is stopped leaves what it has measured.
+    report = summarise(restorer, protocol, results, pictures)
+    write_report(output, report, pictures)
+    print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
+  print(f"{output / 'report.json'} and {output / 'report.html'} hold the audit of {restorer.name}")
+
+
+def _parser() -> Parser:
+  parser = Parser(_DESCRIPTION)
+  restorer_flags.add_flags(parser)
+  parser.add_argument(
+    "--alphas", default=",".join(f"{255 * alpha:g}" for alpha in ALPHAS),
+    help="comma-separated sup-norm bounds of the attacks, in 1/255; default %(default)s",
+  )
+  parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
+  parser.add_argument("--num_seeds", type=int, default=10, help="draws of Z of a stochastic restorer; default 10")
+  parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
+  parser.add_argument(
+    "--num_jacobian_steps", type=int, default=10, help="power iterations for the Jacobian's norm; 0 = none; default 10"
+  )
+  return parser
+
+
+def _alphas(text: str) -> tuple[float, ...]:
+  try:
+    return tuple(float(alpha) / 255 for alpha in text.split(","))
+  except ValueError:
+    raise UserError(f"--alphas={text} is no comma-separated list of numbers (in 1/255), 1,2,4 for example") from None
+
+
+def _progress(result: dict, done: int, total: int, seconds: float) -> str:
+  psnr = "" if result["psnr_y_db"] is None else f"PSNR-Y {result['psnr_y_db']:.2f} dB, "
+  first = result["robustness"][0]
+  return (
+    f"{done}/{total} {result['name']}: {psnr}output PSNR {first['output_psnr_db']:.1f} dB under the smallest attack, "
+    f"K >= {result['lipschitz_lower_bound']:.1f}, {seconds:.0f} s so far"
+  )

@@ -1,0 +1,214 @@
+"""An audit as files: report.json for programs, report.html for people (one file, nothing is fetched)."""
+
+import base64
+import html
+import io
+import json
+import math
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from prt_jax.audit import Pictures
+from prt_jax.curves import COLORS, Curve, draw_curves
+
+WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
+NUM_WORST = 6  # images in the gallery
+GAIN = 4  # differences are drawn that many times larger
+
+_STYLE = """
+body { font: 15px/1.5 sans-serif; color: #222; max-width: 1080px; margin: 24px auto; padding: 0 16px }
+h1 { font-size: 24px; margin-bottom: 0 } h2 { font-size: 18px; margin-top: 36px }
+table { border-collapse: collapse; margin: 12px 0 } th, td { padding: 4px 12px; text-align: right }
+th { border-bottom: 2px solid #444; font-weight: 600 } td { border-bottom: 1px solid #ddd }
+th:first-child, td:first-child, td.text, th.text { text-align: left }
+.note { color: #555 } figure { display: inline-block; margin: 0 6px 10px 0 }
+figcaption { font-size: 12px; color: #444 } img { image-rendering: pixelated; display: block }
+.large { font-weight: 600; white-space: nowrap }
+"""
+
+
+def write_report(folder: pathlib.Path, report: dict, pictures: list[Pictures]) -> None:
+  """Writes report.json and report.html into a folder, each beside and renamed."""
+  folder.mkdir(parents=True, exist_ok=True)
+  write_text(folder / "report.json", json.dumps(_json_ready(report), indent=2, allow_nan=False) + "\n")
+  write_text(folder / "report.html", render(report, pictures))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """A text file, written beside and renamed, so that a reader never sees half of it."""
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(text)
+  partial.replace(path)
+
+
+def _json_ready(value):
+  """JSON has no infinity: a PSNR between equal images becomes "inf"."""
+  if isinstance(value, dict):
+    return {name: _json_ready(item) for name, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_json_ready(item) for item in value]
+  return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def render(report: dict, pictures: list[Pictures]) -> str:
+  """The whole page. report: of audit.summarise; pictures: of its images, in order."""
+  title = f"Audit of {report['restorer']}"
+  protocol = report["protocol"]
+  order = sorted(range(report["num_images"]), key=lambda index: -report["images"][index]["lipschitz_lower_bound"])
+  return "\n".join([
+    f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
+    f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
+    f'<p class="note">{report["num_images"]} images, {_kind(report)}; I-FGSM with {protocol["num_steps"]} steps, '
+    f'{protocol["num_restarts"]} start(s), seed {protocol["seed"]}.</p>',
+    "<h2>Summary</h2>", _summary(report),
+    "<h2>Robustness</h2>", _robustness(report),
+    "<h2>Images, most erratic first</h2>", _image_table(report, order),
+    "<h2>Pictures, most erratic first</h2>", _gallery(report, pictures, order[:NUM_WORST]),
+    "</body></html>\n",
+  ])
+
+
+def _kind(report):
+  if report["stochastic"]:
+    return f"a stochastic restorer, {report['protocol']['num_seeds']} draws of Z an image"
+  return "a deterministic restorer"
+
+
+def _summary(report):
+  rows = [
+    ("Distortion", _db(report["psnr_y_db"], "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, without "
+     "4 pixels on each side. High is near the original, and says nothing of how natural the image looks."),
+    ("Consistency", _db(report["consistency_db"], "PSNR"), "Mean PSNR between the measurement and the restoration, "
+     "degraded again. From about 45 dB the restoration explains its measurement; below, it invents."),
+  ]
+  if "residual_over_noise" in report:
+    rows.append(("Residual over noise", _number(report["residual_over_noise"]), "Mean squared difference of the "
+      "measurement and the degraded restoration, in units of the noise variance: about 1 is consistent with noise."))
+  rows += [
+    ("Lipschitz bound", f"K &ge; {_number(report['lipschitz_lower_bound'])}", "The largest ratio of the change of the "
+     "output to the change of the input (L2) that the attacks and the Jacobian showed on any of these images. A LOWER "
+     "bound: the true constant may be far larger, and a stronger attack would raise it."),
+    ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
+     "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
+  ]
+  if report.get("joint_index"):
+    joint = report["joint_index"]
+    rows.append(("Joint perceptual index", _number(joint["value"]), html.escape(joint["meaning"])))
+  cells = "".join(
+    f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows
+  )
+  return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
+
+
+def _robustness(report):
+
+  def points(robustness):
+    return [(point["input_psnr_db"], point["output_psnr_db"]) for point in robustness]
+
+  curves = [
+    Curve(points(image["robustness"]), "" if index else "each image", "#b9c7d6", 1, markers=False)
+    for index, image in enumerate(report["images"])
+  ]
+  curves.append(Curve(points(report["robustness"]), "mean", COLORS[1], 2.5))
+  rows = "".join(
+    f"<tr><td>{255 * point['alpha']:.3g}/255</td><td>{_number(point['input_psnr_db'])}</td>"
+    f"<td>{_number(point['output_psnr_db'])}</td><td>{_number(point['lipschitz'])}</td></tr>"
+    for point in report["robustness"]
+  )
+  return (
+    '<p class="note">Each attack looks for the change of the measurement, at most alpha in any value, that changes the '
+    "restoration most. Input PSNR: how little the measurement was changed. Output PSNR: how alike the two restored "
+    "pictures are, clipped to black and white. Below the dotted line the restoration changed more than its input. "
+    "Another attack may find a worse change: none of these curves is too pessimistic.</p>"
+    + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
+    + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>largest K</th></tr>"
+    + rows + "</table>"
+  )
+
+
+def _image_table(report, order):
+  rows = []
+  for index in order:
+    image = report["images"][index]
+    points = image["robustness"]
+    middle = points[len(points) // 2]
+    rows.append(
+      f"<tr><td>{html.escape(image['name'])}</td><td>{_number(image['psnr_y_db'])}</td>"
+      f"<td>{_number(image['consistency_db'])}</td><td>{_number(middle['output_psnr_db'])}</td>"
+      f"<td>{_number(image['lipschitz_from_attacks'])}</td><td>{_number(image['lipschitz_from_jacobian'])}</td>"
+      f"<td>{_number(image['per_pixel_std'])}</td></tr>"
+    )
+  alpha = 255 * report["protocol"]["alphas"][len(report["protocol"]["alphas"]) // 2]
+  return (
+    "<table><tr><th>image</th><th>PSNR-Y, dB</th><th>consistency, dB</th>"
+    f"<th>output PSNR, dB, at {alpha:.3g}/255</th><th>K, attacks</th><th>K, Jacobian</th><th>std over Z</th></tr>"
+    + "".join(rows) + "</table>"
+  )
+
+
+def _gallery(report, pictures, order):
+  parts = [
+    f'<p class="note">Windows of {WINDOW} pixels where the restoration changes most; differences are drawn {GAIN} '
+    "times larger, grey is none. Shown are the smallest attack and the middle one.</p>"
+  ]
+  for index in order:
+    picture = pictures[index]
+    parts.append(f"<h3>{html.escape(report['images'][index]['name'])}</h3>")
+    for attack in sorted({0, len(picture.attacked) // 2}):
+      parts.append(f"<div>{_attack_row(picture, *picture.attacked[attack])}</div>")
+  return "".join(parts)
+
+
+def _attack_row(picture, alpha, attacked_y, attacked_x):
+  restored, scale = picture.restored, max(1, picture.restored.shape[0] // picture.measurement.shape[0])
+  top, left = _window(np.abs(attacked_x - restored).sum(-1), scale)
+  window = (slice(top, top + WINDOW), slice(left, left + WINDOW))
+  tiles = [("original", picture.original)] if picture.original is not None else []
+  tiles += [
+    ("measurement", _enlarged(picture.measurement, restored.shape)),
+    (f"attacked, {255 * alpha:.3g}/255", _enlarged(attacked_y, restored.shape)),
+    ("restored", restored),
+    ("restored from attacked", attacked_x),
+    (f"difference x{GAIN}", 0.5 + GAIN / 2 * (attacked_x - restored)),
+  ]
+  return "".join(
+    f'<figure><img src="{_data_uri(tile[window])}" width="{WINDOW}" alt="{name}">'
+    f"<figcaption>{name}</figcaption></figure>"
+    for name, tile in tiles
+  )
+
+
+def _window(change, scale):
+  """The upper left corner, on a multiple of scale, of the WINDOW x WINDOW square with the largest sum."""
+  total = np.pad(np.cumsum(np.cumsum(change, 0), 1), ((1, 0), (1, 0)))
+  height, width = (min(WINDOW, side) for side in change.shape)
+  sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+  top, left = np.unravel_index(np.argmax(sums), sums.shape)
+  return int(top) // scale * scale, int(left) // scale * scale
+
+
+def _enlarged(image, shape):
+  """A measurement at the restoration's size, by pixel replication; as it is where sizes do not divide."""
+  rows, columns = shape[0] // image.shape[0], shape[1] // image.shape[1]
+  return image.repeat(max(1, rows), 0).repeat(max(1, columns), 1)
+
+
+def _data_uri(image):
+  pixels = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, format="png")
+  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _number(value):
+  if value is None:
+    return "not measured"
+  if not math.isfinite(value):
+    return "&infin;"
+  return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _db(value, name):
+  return "not measured" if value is None else f"{_number(value)} dB {name}"

@@ -1,0 +1,126 @@
+"""Posterior exploration of paper B: how different can a restorer's outputs be for almost the same measurement?
+
+Farthest-point sampling: each new perturbation of the measurement maximises the distance of its restoration to the
+nearest one found so far. An erratic deterministic restorer then imitates a stochastic one; a robust one cannot.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from prt_jax.attacks import as_partial, is_eager, project_to_ball, to_sphere
+from prt_jax.errors import UserError
+from prt_jax.randomness import normal
+
+_RATE = 0.25  # Adam's rate, in units of the perturbation's largest RMS
+
+
+def radius(measurement_shape: tuple[int, ...], min_input_psnr: float) -> float:
+  """The L2 radius at which PSNR(y, y + delta) is min_input_psnr (dB, peak 1) over one measurement of this shape."""
+  return float(np.sqrt(np.prod(measurement_shape)) * 10 ** (-min_input_psnr / 20))
+
+
+def explore(
+  restore: Callable,
+  y: jax.Array,
+  z: Any,
+  key: jax.Array,
+  *,
+  num_outputs: int,
+  min_input_psnr: float = 30.0,
+  num_steps: int = 30,
+) -> tuple[jax.Array, jax.Array]:
+  """Farthest-point sampling over input perturbations.
+
+  The first output is that of y itself. Each further one maximises min_j ||f(y + delta, z) - x_j||_2 by Adam with
+  projection to the ball PSNR(y, y + delta) >= min_input_psnr, from a random direction on its surface; the best
+  iterate counts, not the last. Paper B says no more than the objective and the bound: Adam, its rate and the number
+  of steps are our choice. y + delta is kept in [0, 1].
+
+  Args:
+    restore: (y, z) -> x for one draw of z.
+    y: one measurement [1,h,w,C] in [0, 1].
+    z: the one draw that every output uses.
+    key: a typed key.
+    num_outputs: N, at least 1.
+    min_input_psnr: dB.
+    num_steps: Adam steps an output.
+
+  Returns:
+    (delta [N,h,w,C], restorations [N,H,W,3], not clipped).
+
+  Raises:
+    UserError: num_outputs or num_steps below 1.
+  """
+  if num_outputs < 1 or num_steps < 1:
+    raise UserError(f"num_outputs={num_outputs} and num_steps={num_steps} must be at least 1")
+  restore = as_partial(restore)
+  eager = is_eager(restore)
+  eps = radius(y.shape[1:], min_input_psnr)
+  optimizer = optax.adam(_RATE * 10 ** (-min_input_psnr / 20))
+  step = _step if eager else _compiled_step
+  first = restore(y, z) if eager else _compiled_restore(restore, y, z)
+  deltas, outputs = [jnp.zeros_like(y)], jnp.zeros((num_outputs, *first.shape[1:])).at[0].set(first[0])
+  for found in range(1, num_outputs):
+    delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, found), y.shape), eps), eps)
+    state, best = optimizer.init(delta), (-1.0, delta, first)
+    # One step more than there are updates: each call also judges the delta that it is given.
+    for _ in range(num_steps + 1):
+      delta, state, judged = step(optimizer, restore, y, z, outputs, found, delta, state, eps)
+      if judged[0] > best[0]:
+        best = judged
+    deltas.append(best[1])
+    outputs = outputs.at[found].set(best[2][0])
+  return jnp.concatenate(deltas), outputs
+
+
+def _step(optimizer, restore, y, z, outputs, found, delta, state, eps):
+  """One ascent: (the next delta, the optimiser's state, (distance, this delta, its restoration))."""
+
+  def distance_to_nearest(delta):
+    x = restore(y + delta, z)
+    distances = jnp.sqrt(jnp.sum((x - outputs) ** 2, axis=range(1, outputs.ndim)) + 1e-20)
+    return jnp.min(jnp.where(jnp.arange(len(outputs)) < found, distances, jnp.inf)), x
+
+  (distance, x), gradient = jax.value_and_grad(distance_to_nearest, has_aux=True)(delta)
+  descent, state = optimizer.update(-gradient, state)
+  return _keep(y, delta + descent, eps), state, (distance, delta, x)
+
+
+def _keep(y, delta, eps):
+  # Clipping after the projection brings y + delta nearer to y, which is in [0, 1].
+  return jnp.clip(y + project_to_ball(delta, eps), 0, 1) - y
+
+
+_compiled_step = functools.partial(jax.jit, static_argnums=0)(_step)
+_compiled_restore = jax.jit(lambda restore, y, z: restore(y, z))
+
+
+def random_outputs(
+  restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_outputs: int, min_input_psnr: float = 30.0
+) -> jax.Array:
+  """What exploration is compared with: f(y) and restorations of random perturbations at the same input PSNR.
+
+  Returns:
+    [N,H,W,3].
+  """
+  restore = as_partial(restore)
+  call = restore if is_eager(restore) else functools.partial(_compiled_restore, restore)
+  eps = radius(y.shape[1:], min_input_psnr)
+  outputs = [call(y, z)]
+  for index in range(1, num_outputs):
+    delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, index), y.shape), eps), eps)
+    outputs.append(call(y + delta, z))
+  return jnp.concatenate(outputs)
+
+
+def pairwise_distances(outputs: jax.Array) -> np.ndarray:
+  """Distances of all pairs of images [N,...]: [N(N-1)/2] float64, RMSE over pixels and channels."""
+  flat = np.asarray(outputs, np.float64).reshape(len(outputs), -1)
+  first, second = np.triu_indices(len(flat), 1)
+  return np.array([np.sqrt(np.mean((flat[i] - flat[j]) ** 2)) for i, j in zip(first, second, strict=True)])

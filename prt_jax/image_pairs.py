@@ -1,0 +1,125 @@
+"""Images and their measurements, read from a folder: what the audit and the exploration restore."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from prt_jax.data.preprocess import preprocess
+from prt_jax.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# Below this the zero padding of a published network reaches all of its output (it has at least 16 layers of 3x3).
+MIN_SIDE = 16  # pixels of the measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """Attributes:
+  name: the file's name without its suffix.
+  x: the original, [H,W,3] float32 in [0, 1]; None where only the measurement is known.
+  y: its measurement, [h,w,3] float32 in [0, 1].
+  """
+
+  name: str
+  x: np.ndarray | None
+  y: np.ndarray
+
+
+def image_files(folder) -> list[pathlib.Path]:
+  """The image files of a folder (not of its subfolders), by name. UserError if it has none."""
+  folder = pathlib.Path(folder).expanduser()
+  if not folder.is_dir():
+    raise UserError(f"{folder} is no folder: --input takes a folder of images")
+  files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+  if not files:
+    raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): point --input at a folder that does")
+  return files
+
+
+def read_rgb(path: pathlib.Path) -> Image.Image:
+  """An image file as RGB (grey is replicated, transparency dropped). UserError if it cannot be read."""
+  try:
+    return Image.open(path).convert("RGB")
+  except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    raise UserError(f"{path} cannot be read as an image ({error}): repair it or take it out of the folder") from None
+
+
+def to_float(image: Image.Image) -> np.ndarray:
+  """[H,W,3] float32 in [0, 1]."""
+  return np.asarray(image, np.float32) / 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How images become pairs.
+
+  Attributes:
+    scale: magnification; 1 where the images are measurements themselves.
+    multiple: the measurement's sides must be multiples of it.
+    mod_crop: cut the right and lower edges until the sides divide; False: refuse such an image.
+    crop: side in pixels of a central square that is cut out first, where the image is larger; 0 = the whole image.
+  """
+
+  scale: int
+  multiple: int = 1
+  mod_crop: bool = False
+  crop: int = 0
+
+
+def read_pairs(folder, reading: Reading, measure: Callable[[Image.Image], np.ndarray] | None) -> Iterator[Pair]:
+  """Each image of a folder with its measurement.
+
+  Args:
+    folder: of images.
+    reading: sizes.
+    measure: an RGB image whose sides divide -> y [h,w,3] float32; None: the images are measurements, without originals.
+
+  Raises:
+    UserError: an unreadable image, one whose sides do not divide, one too small; it is named.
+  """
+  unit = reading.scale * reading.multiple
+  for path in image_files(folder):
+    image = read_rgb(path)
+    if reading.crop:
+      image = _central(image, reading.crop)
+    width, height = (side // unit * unit for side in image.size)
+    if (width, height) != image.size and not reading.mod_crop:
+      raise UserError(
+        f"{path} is {image.width}x{image.height}, which {unit} does not divide: "
+        "pass --mod_crop to cut its right and lower edges"
+      )
+    if min(width, height) < reading.scale * MIN_SIDE:
+      raise UserError(
+        f"{path} is {image.width}x{image.height}: a side needs at least {reading.scale * MIN_SIDE} pixels, "
+        "in a smaller image every pixel depends on the padding at its edges"
+      )
+    image = image.crop((0, 0, width, height))
+    if measure is None:
+      yield Pair(path.stem, None, to_float(image))
+    else:
+      yield Pair(path.stem, to_float(image), measure(image))
+
+
+def square_pairs(folder, image_size: int, resize: int, degrade: Callable[[np.ndarray], np.ndarray]) -> Iterator[Pair]:
+  """Each image of a folder as a training run prepares it (data.preprocess), with its measurement degrade([1,H,W,3])."""
+  for path in image_files(folder):
+    x = preprocess(read_rgb(path), image_size, resize, str(path)).astype(np.float32) / 255
+    yield Pair(path.stem, x, np.asarray(degrade(x[None]))[0])
+
+
+def bicubic_measure(scale: int) -> Callable[[Image.Image], np.ndarray]:
+  """Pillow's bicubic reduction to 8 bits, the degradation that the published networks were trained for."""
+
+  def measure(image):
+    return to_float(image.resize((image.width // scale, image.height // scale), Image.Resampling.BICUBIC))
+
+  return measure
+
+
+def _central(image, side):
+  width, height = (min(side, length) for length in image.size)
+  left, top = (image.width - width) // 2, (image.height - height) // 2
+  return image.crop((left, top, left + width, top + height))

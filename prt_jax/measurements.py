@@ -1,0 +1,86 @@
+"""What an audit measures on ONE image: each function takes a restorer, a measurement [1,h,w,C] and draws of Z."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax.attacks import as_partial, ifgsm, is_eager, restore_seeds
+from prt_jax.errors import UserError
+from prt_jax.metrics import lipschitz_lower_bound, psnr
+
+BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
+_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
+_LUMA_OFFSET = 16 / 255
+
+_compiled_restore = jax.jit(restore_seeds)
+
+
+def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
+  """One restoration a seed, [S, 1, H, W, 3], checked.
+
+  Raises:
+    UserError: the restorer returns something that is no batch of RGB images, or is not finite.
+  """
+  restore = as_partial(restore)
+  x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+  if x.ndim != 5 or x.shape[1] != y.shape[0] or x.shape[-1] != 3:
+    raise UserError(
+      f"the restorer returns shape {x.shape[1:]} for a measurement {y.shape}: it must return images [B,H,W,3]"
+    )
+  if not jnp.isfinite(x).all():
+    raise UserError(f"the restorer returns NaN or inf for a measurement {y.shape} with pixels in [0, 1]")
+  return x
+
+
+def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
+  """PSNR of the luma of two RGB images [H,W,3] in [0, 1], rounded to 8 bits, without BORDER pixels on each side; dB."""
+  if x.shape != reference.shape:
+    raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
+  luma, reference_luma = (
+    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
+    for image in (np.asarray(x, np.float64), np.asarray(reference, np.float64))
+  )
+  with np.errstate(divide="ignore"):
+    return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+
+
+def attack(
+  restore, y: jax.Array, x: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int, num_restarts: int = 1
+) -> tuple[dict[str, float], jax.Array, jax.Array]:
+  """The strongest of num_restarts I-FGSM attacks, by the change of the output.
+
+  Args:
+    restore, y, z: as in attacks.ifgsm, y [1,h,w,C].
+    x: the restorations of y, from restore_all(restore, y, z).
+    key: a typed key for the starts.
+    alpha: sup-norm bound, pixels in [0, 1].
+    num_steps: T.
+
+  Returns:
+    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)),
+    "lipschitz": the largest ||f(y + delta, Z) - f(y, Z)|| / ||delta|| of the seeds}, y + delta, f(y + delta, Z)).
+    The output PSNR is of the pictures, clipped to [0, 1] (a network without a last activation can be driven
+    thousands of times beyond); the Lipschitz bound is of the function, not clipped.
+  """
+  found = []
+  for restart in range(num_restarts):
+    delta = ifgsm(restore, y, z, jax.random.fold_in(key, restart), alpha=alpha, num_steps=num_steps)
+    attacked_y = y + delta
+    attacked_x = restore_all(restore, attacked_y, z)
+    change = {name: float(value) for name, value in _change(x, attacked_x, y, attacked_y).items()}
+    found.append((change, attacked_y, attacked_x))
+  return min(found, key=lambda result: result[0]["output_psnr_db"])
+
+
+@jax.jit
+def _change(x, attacked_x, y, attacked_y):
+  seeds = len(x)
+  # The inputs as the restorer saw them: y + delta was rounded.
+  delta = jnp.broadcast_to(attacked_y - y, (seeds, *y.shape[1:]))
+  return {
+    "input_psnr_db": psnr(attacked_y, y)[0],
+    "output_psnr_db": jnp.mean(psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))),
+    "lipschitz": jnp.max(lipschitz_lower_bound(x[:, 0], attacked_x[:, 0], delta)),
+  }

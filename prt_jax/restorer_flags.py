@@ -1,0 +1,92 @@
+"""The flags that say which restorer, which degradation and which images: shared by the audit and the exploration."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax.command_line import Parser
+from prt_jax.errors import UserError
+from prt_jax.image_pairs import Pair, Reading, bicubic_measure, read_pairs, square_pairs, to_float
+from prt_jax.restorers import ARCHITECTURES, Restorer
+from prt_jax.restorers.bicubic import bicubic_downsample
+from prt_jax.restorers.user_restorer import import_function, load_restorer
+
+DEGRADATIONS = ("bicubic", "block_average", "none")
+
+
+def add_flags(parser: Parser) -> None:
+  """Adds --restorer, --degradation and what belongs to them."""
+  parser.add_argument(
+    "--restorer", required=True,
+    help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
+  )
+  parser.add_argument("--checkpoint", help="weights of a published network, a file of torch.save; never executed")
+  parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
+  parser.add_argument("--scale", type=int, default=4, help="magnification; default 4")
+  parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
+  parser.add_argument("--output", required=True, help="folder for the report")
+  parser.add_argument(
+    "--degradation", default="bicubic",
+    help="bicubic (Pillow, 8 bits; default), block_average, package.module:function (x [B,H,W,3] -> y), or none: the "
+    "images are measurements, consistency is judged with bicubic. A workdir brings its own.",
+  )
+  parser.add_argument("--noise_std", type=float, default=0.0, help="Gaussian noise added to the measurements, [0, 1]")
+  parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
+  parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
+  parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def load(arguments) -> tuple[Restorer, list[Pair]]:
+  """The restorer (with the degradation that consistency is judged by) and the images."""
+  if arguments.scale < 1 or arguments.noise_std < 0 or arguments.crop < 0 or arguments.max_images < 0:
+    raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
+  restorer = load_restorer(
+    arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key
+  )
+  if restorer.image_size:
+    resize = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())["data"]["resize"]
+    pairs = list(square_pairs(arguments.input, restorer.image_size, resize, restorer.degrade))
+  else:
+    measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
+    restorer = dataclasses.replace(restorer, degrade=degrade)
+    reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
+    pairs = list(read_pairs(arguments.input, reading, measure))
+  pairs = pairs[: arguments.max_images or None]
+  if arguments.noise_std:
+    rng = np.random.default_rng(arguments.seed)
+    pairs = [
+      dataclasses.replace(pair, y=pair.y + rng.normal(0, arguments.noise_std, pair.y.shape).astype(np.float32))
+      for pair in pairs
+    ]
+  return restorer, pairs
+
+
+def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:
+  """(how an image is measured, the same for consistency as a function of a batch, magnification of the reading)."""
+  if name == "bicubic":
+    return bicubic_measure(scale), functools.partial(bicubic_downsample, factor=scale), scale
+  if name == "none":
+    return None, functools.partial(bicubic_downsample, factor=scale), 1
+  if name == "block_average":
+    degrade = functools.partial(_block_average, factor=scale)
+  elif ":" in name:
+    degrade = import_function(name)
+  else:
+    raise UserError(f"--degradation={name} is none of {', '.join(DEGRADATIONS)}, and no package.module:function")
+
+  def measure(image):
+    return np.asarray(degrade(jnp.asarray(to_float(image)[None])), np.float32)[0]
+
+  return measure, degrade, scale
+
+
+def _block_average(x: jax.Array, factor: int) -> jax.Array:
+  batch, height, width, channels = x.shape
+  return x.reshape(batch, height // factor, factor, width // factor, factor, channels).mean((2, 4))

@@ -1,0 +1,118 @@
+"""What a ported network is, and how a PyTorch checkpoint becomes its parameters.
+
+The file is read by a restricted unpickler (features/torch_checkpoint.py): nothing in it is executed.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax.errors import UserError
+from prt_jax.features.torch_checkpoint import load_state_dict
+from prt_jax.restorers.layers import Params
+
+StateDict = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """A published network.
+
+  Attributes:
+    title: name and paper, for messages and reports.
+    scales: the magnifications that it is published for.
+    shapes: (state dict, scale) -> the name and shape of each tensor that it must hold, in order. Widths and depths
+      are read off the state dict; where it does not tell, they are the published ones.
+    apply: (params, y [B,h,w,3], z, scale) -> x [B,scale h,scale w,3]; RGB, y in [0, 1], x about [0, 1], not clipped.
+      A deterministic network ignores z.
+    prepare: state dict -> state dict, done once before the arrays go to the device.
+    noise_shapes: shape of one y [h,w,3] -> the shapes of one draw of Z; None for a deterministic network.
+    noise_std: the standard deviation of Z's Gaussian that the authors sample with.
+    multiple: y's sides must be multiples of it.
+  """
+
+  title: str
+  scales: tuple[int, ...]
+  shapes: Callable[[StateDict, int], Shapes]
+  apply: Callable[[Params, jax.Array, Any, int], jax.Array]
+  prepare: Callable[[StateDict], StateDict] = lambda state: state
+  noise_shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]] | None = None
+  noise_std: float = 1.0
+  multiple: int = 1
+
+
+def load_params(architecture: Architecture, path, scale: int, key: str | None = None) -> Params:
+  """A checkpoint's tensors as the architecture's parameters.
+
+  Args:
+    architecture: what the checkpoint must be.
+    path: a file of torch.save.
+    scale: magnification.
+    key: which state dict, where the file holds several ("params_ema", say).
+
+  Raises:
+    UserError: an unreadable file, one that asks for code, a scale that is not published, or another architecture
+      (names the first tensor that does not fit).
+  """
+  if scale not in architecture.scales:
+    known = ", ".join(f"x{known}" for known in architecture.scales)
+    raise UserError(f"{architecture.title} has no x{scale}: it is ported for {known}")
+  state = load_state_dict(path, key)
+  if all(name.startswith("module.") for name in state):  # as DataParallel saves it
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+  # A counter of training steps, which evaluation does not read.
+  state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+  check_state(architecture, state, scale, path)
+  return to_params(architecture.prepare(state))
+
+
+def check_state(architecture: Architecture, state: StateDict, scale: int, path) -> None:
+  """UserError unless the state dict holds the architecture's tensors and no others."""
+  expected = architecture.shapes(state, scale)
+  for name, shape in expected.items():
+    if name not in state:
+      first = next(iter(state))
+      raise UserError(
+        f"{path} is not {architecture.title} x{scale}: it has no tensor {name} {shape}; "
+        f"its first tensor is {first} {state[first].shape}"
+      )
+    if state[name].shape != shape:
+      raise UserError(
+        f"{path} is not {architecture.title} x{scale}: its {name} has shape {state[name].shape} instead of {shape}"
+      )
+  for name in state:
+    if name not in expected:
+      raise UserError(
+        f"{path} is not {architecture.title} x{scale}: it holds {name} {state[name].shape}, which that network lacks"
+      )
+
+
+def to_params(state: StateDict) -> Params:
+  """PyTorch's kernels [out, in, h, w] as [h, w, in, out]; float32 on the device."""
+  return {
+    name: jnp.asarray(tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor, jnp.float32)
+    for name, tensor in state.items()
+  }
+
+
+def conv_shapes(name: str, out_channels: int, in_channels: int, size: int = 3, *, bias: bool = True) -> Shapes:
+  """The tensors of one PyTorch Conv2d."""
+  kernel = {f"{name}.weight": (out_channels, in_channels, size, size)}
+  return kernel | {f"{name}.bias": (out_channels,)} if bias else kernel
+
+
+def length(state: StateDict, name: str, axis: int, default: int) -> int:
+  """A tensor's length along an axis; default where the state dict has no such tensor."""
+  return state[name].shape[axis] if name in state and state[name].ndim > axis else default
+
+
+def count(state: StateDict, pattern: str, default: int) -> int:
+  """How many blocks a state dict numbers: 1 + the largest number that pattern captures; default where it has none."""
+  numbers = [int(match[1]) for name in state if (match := re.match(pattern, name))]
+  return max(numbers) + 1 if numbers else default

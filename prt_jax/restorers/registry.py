@@ -1,0 +1,73 @@
+"""The restorers that --restorer can name."""
+
+import functools
+
+import jax
+
+from prt_jax.errors import UserError
+from prt_jax.randomness import sample_noise
+from prt_jax.restorers.architecture import Architecture, load_params
+from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
+from prt_jax.restorers.carn import CARN_M
+from prt_jax.restorers.compact import COMPACT
+from prt_jax.restorers.edsr import EDSR
+from prt_jax.restorers.imdn import IMDN
+from prt_jax.restorers.pan import PAN
+from prt_jax.restorers.restorer import Restorer
+from prt_jax.restorers.rrdbnet import RRDBNET
+from prt_jax.restorers.srflow import SRFLOW
+from prt_jax.restorers.srresnet import SRRESNET
+
+# A network that is known by the name of its training as well has both.
+ARCHITECTURES: dict[str, Architecture] = {
+  "bicubic": BICUBIC,
+  "srresnet": SRRESNET,
+  "srgan": SRRESNET,
+  "imdn": IMDN,
+  "carn_m": CARN_M,
+  "carn": CARN_M,
+  "pan": PAN,
+  "compact": COMPACT,
+  "rrdbnet": RRDBNET,
+  "esrgan": RRDBNET,
+  "edsr": EDSR,
+  "srflow": SRFLOW,
+}
+
+
+def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> Restorer:
+  """A published network with a checkpoint's weights.
+
+  Args:
+    name: one of ARCHITECTURES.
+    checkpoint: a file of torch.save, read without executing it; None for bicubic, which has no weights.
+    scale: magnification.
+    key: which state dict of the file, where it holds several.
+
+  Raises:
+    UserError: no such network, a missing or superfluous checkpoint, one of another network.
+  """
+  architecture = ARCHITECTURES[name]
+  if architecture is BICUBIC:
+    if checkpoint:
+      raise UserError("bicubic has no weights: leave --checkpoint out")
+    params = {}
+  elif not checkpoint:
+    raise UserError(f"{architecture.title} needs weights: pass --checkpoint=FILE, as torch.save wrote it")
+  else:
+    params = load_params(architecture, checkpoint, scale, key)
+
+  def draw_noise(keys, measurement_shape, num_seeds):
+    z = sample_noise(keys, architecture.noise_shapes(measurement_shape), num_seeds)
+    return jax.tree.map(lambda noise: architecture.noise_std * noise, z)
+
+  def apply(params, y, z):
+    return architecture.apply(params, y, z, scale)
+
+  return Restorer(
+    name=architecture.title,
+    restore=jax.tree_util.Partial(apply, params),
+    draw_noise=draw_noise if architecture.noise_shapes else None,
+    multiple=architecture.multiple,
+    degrade=functools.partial(bicubic_downsample, factor=scale),
+  )

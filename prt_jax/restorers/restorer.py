@@ -1,0 +1,97 @@
+"""A restorer as the audit sees it: a function of a measurement and, if it is stochastic, of noise."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prt_jax.attacks import is_eager
+from prt_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Restorer:
+  """Attributes:
+  name: for reports.
+  restore: (y [B,h,w,3], z) -> x [B,H,W,3], one draw of z; RGB in [0, 1], x not clipped. Where it is a
+    jax.tree_util.Partial, its weights enter compiled programs as arguments, not as constants.
+  draw_noise: (keys [B], measurement shape (h,w,3), S) -> z with leaves [S, B, ...]; None: deterministic.
+  multiple: h and w must be multiples of it.
+  degrade: x -> y, the degradation without its noise that the restorer was made for; None: unknown.
+  image_size: side of the square images that it was made for; 0 = any size.
+  """
+
+  name: str
+  restore: Callable[[jax.Array, Any], jax.Array]
+  draw_noise: Callable[[jax.Array, tuple[int, ...], int], Any] | None = None
+  multiple: int = 1
+  degrade: Callable[[jax.Array], jax.Array] | None = None
+  image_size: int = 0
+
+  @property
+  def stochastic(self) -> bool:
+    """Whether two draws of z differ."""
+    return self.draw_noise is not None
+
+  @property
+  def eager(self) -> bool:
+    """Whether it must not be traced (attacks.is_eager)."""
+    return is_eager(self.restore)
+
+  def noise(self, keys: jax.Array, measurement_shape: tuple[int, ...], num_seeds: int) -> Any:
+    """S draws of Z, leaves [S, B, ...]; for a deterministic restorer one draw of nothing."""
+    if self.draw_noise is None:
+      return jnp.zeros((1, keys.shape[0]))
+    return self.draw_noise(keys, measurement_shape, num_seeds)
+
+
+class _WithoutNoise:
+  """restore(y, z) of a function of y alone."""
+
+  def __init__(self, function):
+    self._function = function
+    self.eager = is_eager(function)
+
+  def __call__(self, y, z):
+    del z
+    return self._function(y)
+
+
+def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degrade=None) -> Restorer:
+  """Anything that restores, as a Restorer.
+
+  Args:
+    function: a Restorer, a function of y, a function of (y, z), or a PyTorch module (adapted on its own device).
+    name, draw_noise, degrade: see Restorer; a function of (y, z) needs draw_noise.
+
+  Raises:
+    UserError: no callable; a function that needs z without draw_noise.
+  """
+  if isinstance(function, Restorer):
+    return function
+  if not callable(function):
+    raise UserError(f"{function!r} is no restorer: give a function of y [B,h,w,3], or of (y, z)")
+  name = name or getattr(function, "__name__", type(function).__name__)
+  if type(function).__module__.startswith("torch.") or hasattr(function, "state_dict"):
+    from prt_jax.restorers.torch_adapter import TorchRestorer
+
+    function = TorchRestorer(function)
+  needed, possible = _positional_arguments(function)
+  if possible < 2:
+    function = _WithoutNoise(function)
+  elif needed >= 2 and draw_noise is None:
+    raise UserError(f"{name} takes y and z: give draw_noise as well, which says how z is drawn")
+  return Restorer(name=name, restore=function, draw_noise=draw_noise, degrade=degrade)
+
+
+def _positional_arguments(function) -> tuple[int, int]:
+  """How many positional arguments a function needs, and how many it takes."""
+  try:
+    parameters = inspect.signature(function).parameters.values()
+  except (TypeError, ValueError):  # a built-in
+    return 1, 1
+  positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+  return sum(p.default is p.empty for p in positional), len(positional)

@@ -1,0 +1,171 @@
+"""The audit of functions whose numbers are known by hand."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prt_jax.audit import Pictures, Protocol, audit, joint_index
+from prt_jax.errors import UserError
+from prt_jax.measurements import attack, psnr_y, restore_all
+
+QUICK = {"alphas": (0.01, 0.04), "num_steps": 5, "num_jacobian_steps": 3}
+
+
+def upsample(y):
+  return y.repeat(2, 1).repeat(2, 2)
+
+
+def block_mean(x):
+  batch, height, width, channels = x.shape
+  return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+@pytest.fixture(scope="module")
+def y():
+  return np.random.default_rng(0).uniform(0.2, 0.8, size=(2, 10, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def report(y):
+  return audit(upsample, y, x=upsample(y) + 0.1, degrade=block_mean, **QUICK)
+
+
+def test_replication_has_lipschitz_constant_two(report):
+  assert 1.999 < report["lipschitz_lower_bound"] <= 2 + 1e-4
+  assert report["images"][0]["lipschitz_from_jacobian"] == pytest.approx(2, rel=1e-3)
+  assert report["images"][1]["lipschitz_from_attacks"] == pytest.approx(2, rel=1e-3)
+
+
+def test_replication_changes_as_much_as_its_input(report):
+  assert [point["alpha"] for point in report["robustness"]] == [0.01, 0.04]
+  for point in report["robustness"]:
+    assert point["output_psnr_db"] == pytest.approx(point["input_psnr_db"], abs=1e-3)
+    assert point["input_psnr_db"] == pytest.approx(-20 * np.log10(point["alpha"]), abs=0.5)
+
+
+def test_distortion_and_consistency_by_hand(report):
+  # 0.1 in all channels is (65.481 + 128.553 + 24.966) / 255 * 0.1 = .0859 in luma, up to 8-bit rounding.
+  assert report["psnr_y_db"] == pytest.approx(-20 * np.log10(0.0859), abs=0.1)
+  assert report["consistency_db"] > 120
+  assert report["per_pixel_std"] == 0
+  assert not report["stochastic"]
+
+
+def test_the_report_is_json(report):
+  assert json.loads(json.dumps(report))["num_images"] == 2
+
+
+def test_without_originals_and_degradation_what_is_unknown_is_none(y):
+  report = audit(upsample, list(y), **QUICK)
+  assert report["psnr_y_db"] is None
+  assert report["consistency_db"] is None
+  assert report["joint_index"] is None
+
+
+def test_images_of_several_sizes(y):
+  report = audit(upsample, [y[0], y[1][:6]], **QUICK)
+  assert report["num_images"] == 2
+
+
+def test_a_stochastic_restorer(y):
+  def restore(y, z):
+    return upsample(y) + z
+
+  def draw_noise(keys, shape, num_seeds):
+    draw = jax.vmap(lambda key: 0.1 * jax.random.normal(key, (num_seeds, 20, 16, 3)), out_axes=1)
+    return draw(keys)
+
+  report = audit(restore, y, draw_noise=draw_noise, num_seeds=8, degrade=block_mean, **QUICK)
+  assert report["stochastic"]
+  assert report["per_pixel_std"] == pytest.approx(0.1, rel=0.1)
+  # The same Z on both sides: the noise does not count as a change.
+  assert report["lipschitz_lower_bound"] == pytest.approx(2, rel=1e-3)
+  assert report["consistency_db"] == pytest.approx(-20 * np.log10(0.05), abs=1)
+
+
+def test_noise_is_compared_with_the_residual(y):
+  report = audit(upsample, y, degrade=lambda x: block_mean(x) + 0.02, noise_std=0.01, **QUICK)
+  assert report["residual_over_noise"] == pytest.approx(4, rel=1e-3)
+
+
+def test_restarts_keep_the_strongest(y):
+  def wavy(y, z):
+    return jnp.sin(60 * upsample(y))
+
+  one = jnp.asarray(y[:1])
+  z = jnp.zeros((1, 1))
+  x = restore_all(wavy, one, z)
+  arguments = {"alpha": 0.05, "num_steps": 2}
+  weak = attack(wavy, one, x, z, jax.random.key(0), num_restarts=1, **arguments)[0]
+  strong = attack(wavy, one, x, z, jax.random.key(0), num_restarts=4, **arguments)[0]
+  assert strong["output_psnr_db"] <= weak["output_psnr_db"]
+
+
+@pytest.mark.parametrize(
+  ("restore", "part"),
+  [
+    (lambda y: y[0], "returns shape"),
+    (lambda y: y.mean(-1), "returns shape"),
+    (lambda y: y / 0 * 0, "returns NaN"),
+    (lambda y, z: y, "give draw_noise"),
+    ("imdn", "no restorer"),
+  ],
+)
+def test_a_bad_function_is_one_clear_line(restore, part, y):
+  with pytest.raises(UserError, match=part) as error:
+    audit(restore, y, **QUICK)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "part"),
+  [
+    ({"alphas": ()}, "alphas"), ({"alphas": (0.0,)}, "alphas"), ({"num_steps": 0}, "num_steps"),
+    ({"x": np.zeros((3, 4, 4, 3))}, "2 measurements and 3 originals"),
+    ({"degrade": lambda x: x}, "degrade returns shape"),
+  ],
+)
+def test_bad_arguments_are_named(arguments, part, y):
+  with pytest.raises(UserError, match=part):
+    audit(upsample, y, **{**QUICK, **arguments})
+
+
+def test_nothing_to_audit():
+  with pytest.raises(UserError, match="nothing to audit"):
+    audit(upsample, [])
+
+
+def test_psnr_y_by_hand():
+  reference = np.full((20, 20, 3), 100 / 255)
+  other = reference.copy()
+  other[:4] = 0  # the border does not count
+  assert psnr_y(other, reference) == np.inf
+  other[10, 10] = [101 / 255, 100 / 255, 100 / 255]
+  error = (65.481 / 255 / 255) ** 2 / 144
+  assert psnr_y(other, reference) == pytest.approx(-10 * np.log10(error), abs=1e-6)
+  with pytest.raises(UserError, match="has shape"):
+    psnr_y(other[:10], reference)
+
+
+def test_joint_index_is_zero_for_the_truth_and_sees_blur_and_inconsistency():
+  rng = np.random.default_rng(0)
+  x = rng.uniform(size=(240, 240, 3)).astype(np.float32)
+  y = np.asarray(block_mean(x[None]))[0]
+
+  def index(restored):
+    return joint_index([Pictures(x, y, restored, [])])["value"]
+
+  assert index(x) < 1e-6
+  assert index(np.asarray(upsample(y[None]))[0]) > 1
+  # Other noise of the same statistics: only the joint distribution differs.
+  assert index(rng.uniform(size=x.shape).astype(np.float32)) > 1
+  assert joint_index([Pictures(x[:64, :64], y[:32, :32], x[:64, :64], [])]) is None  # too few patches
+
+
+def test_protocol_defaults_are_the_papers():
+  protocol = Protocol()
+  assert [round(255 * alpha) for alpha in protocol.alphas] == [1, 2, 4, 8, 16, 32]
+  assert (protocol.num_steps, protocol.num_seeds) == (50, 10)

@@ -1,0 +1,129 @@
+"""The command: its files, the published names, and one clear line for each mistake."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prt_jax import audit_command
+from prt_jax.curves import Curve, draw_curves
+from prt_jax.errors import UserError
+from tests.commands import environment
+from tests.conftest import ROOT
+
+QUICK = ["--alphas=4,16", "--num_steps=2", "--num_jacobian_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("images")
+  rng = np.random.default_rng(0)
+  for name, size in (("one", (68, 64)), ("two", (64, 72))):
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+  (folder / "notes.txt").write_text("no image")
+  return folder
+
+
+def run(images, output, *arguments, restorer="bicubic"):
+  audit_command.main([f"--restorer={restorer}", f"--input={images}", f"--output={output}", *QUICK, *arguments])
+  return json.loads((output / "report.json").read_text())
+
+
+def test_report_of_bicubic(images, tmp_path, capsys):
+  report = run(images, tmp_path / "out")
+  assert [image["name"] for image in report["images"]] == ["one", "two"]
+  assert report["psnr_y_db"] > 20
+  assert report["consistency_db"] > 30
+  assert 1 < report["lipschitz_lower_bound"] < 4.2  # four times as many rows and columns, about as steep
+  assert [set(point) >= {"alpha", "input_psnr_db", "output_psnr_db"} for point in report["robustness"]] == [True] * 2
+  page = (tmp_path / "out" / "report.html").read_text()
+  assert page.startswith("<!doctype html>")
+  assert page.count("data:image/png;base64,") == 2 * 2 * 6  # images, attacks, tiles
+  assert "<svg" in page
+  assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
+  assert "LOWER" in page
+  assert "2/2 two: PSNR-Y" in capsys.readouterr().out
+
+
+def test_the_same_command_gives_the_same_numbers(images, tmp_path):
+  assert run(images, tmp_path / "a", "--max_images=1") == run(images, tmp_path / "b", "--max_images=1")
+
+
+def test_a_function_of_the_users_own(images, tmp_path, monkeypatch):
+  (tmp_path / "mine.py").write_text("def twice(y):\n  return y.repeat(2, 1).repeat(2, 2)\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  report = run(images, tmp_path / "out", "--scale=2", "--degradation=block_average", restorer="mine:twice")
+  assert report["restorer"] == "mine:twice"
+  assert report["lipschitz_lower_bound"] == pytest.approx(2, rel=1e-3)
+  assert float(report["consistency_db"]) > 100  # "inf" where it is exact
+
+
+def test_measurements_alone(images, tmp_path):
+  report = run(images, tmp_path / "out", "--degradation=none")
+  assert report["psnr_y_db"] is None
+  assert report["consistency_db"] is not None
+
+
+def test_noise_is_reported(images, tmp_path):
+  assert run(images, tmp_path / "out", "--noise_std=0.1")["residual_over_noise"] > 0.1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "parts"),
+  [
+    (["--restorer=nobody"], ["--restorer=nobody", "imdn", "package.module:function"]),
+    (["--restorer=imdn"], ["--checkpoint=FILE"]),
+    (["--restorer=no_such_module:f"], ["no_such_module:f cannot be imported"]),
+    (["--restorer=json:nothing"], ["json has no 'nothing'"]),
+    (["--restorer=mine:f", "--checkpoint=x"], ["--checkpoint is for"]),
+    (["--restorer=tests"], ["tests is no workdir"]),
+    (["--input=no_such_folder"], ["no_such_folder is no folder"]),
+    (["--input=tests/metrics"], ["tests/metrics holds no images"]),
+    (["--scale=3"], ["one.png is 68x64, which 3 does not divide", "--mod_crop"]),
+    (["--scale=8", "--mod_crop"], ["one.png is 68x64", "at least 128 pixels"]),
+    (["--alphas=a"], ["--alphas=a"]),
+    (["--alphas=0"], ["alphas"]),
+    (["--degradation=blur"], ["--degradation=blur"]),
+    (["--noise_std=-1"], ["--noise_std"]),
+    (["--no_such_flag"], ["--no_such_flag"]),
+    (["--num_steps=x"], ["--num_steps"]),
+  ],
+)
+def test_mistakes(arguments, parts, images, tmp_path):
+  with pytest.raises(UserError) as error:
+    run(images, tmp_path / "out", *arguments)
+  assert "\n" not in str(error.value)
+  for part in parts:
+    assert part in str(error.value)
+
+
+def test_a_damaged_image_is_named(tmp_path):
+  (tmp_path / "in").mkdir()
+  (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG no")
+  with pytest.raises(UserError, match=r"bad\.png cannot be read"):
+    run(tmp_path / "in", tmp_path / "out")
+
+
+def test_mod_crop_cuts_what_does_not_divide(images, tmp_path):
+  assert run(images, tmp_path / "out", "--scale=3", "--mod_crop")["num_images"] == 2
+
+
+def test_the_process_ends_with_one_line_and_exit_code_1(tmp_path):
+  result = subprocess.run(
+    [sys.executable, "-m", "prt_jax.audit", "--restorer=bicubic", "--input=absent", f"--output={tmp_path}"],
+    cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False,
+  )
+  assert result.returncode == 1
+  assert result.stderr == "error: absent is no folder: --input takes a folder of images\n"
+  assert result.stdout == ""
+
+
+def test_curves_place_points_and_skip_infinities():
+  svg = draw_curves([Curve([(10, 20), (20, float("inf")), (30, 40)], "a < b")], "x", "y", diagonal="x = y")
+  assert svg.count("<circle") == 2
+  assert "a &lt; b" in svg
+  assert "No finite value" in draw_curves([Curve([(1, float("inf"))])], "x", "y")
