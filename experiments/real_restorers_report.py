@@ -13,7 +13,8 @@ from prt_jax.pictures import draw_grid, save_png
 
 # Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
 COLORS = {
-  "bicubic": "#777777", "imdn": "#12508c", "pan": "#3d8fd1", "carn_m": "#1f8a70", "srgan": "#c4452d", "compact": "#e08a1e",
+  "bicubic": "#777777", "imdn": "#12508c", "pan": "#3d8fd1",
+  "carn_m": "#1f8a70", "srgan": "#c4452d", "compact": "#e08a1e",
 }
 SHOWN_ALPHAS = (0, 1, 4, 16)  # of 255, on the pictures
 WINDOW = 128  # pixels a picture's side
@@ -30,7 +31,8 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   size = f"central squares of {crop} pixels" if crop else "whole images"
   table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
   write_text(output / "table.md", table)
-  write_text(output / "summary.json", json.dumps({"images": images, "crop": crop, "networks": summary}, indent=2) + "\n")
+  content = {"images": images, "crop": crop, "networks": summary}
+  write_text(output / "summary.json", json.dumps(content, indent=2) + "\n")
   curves = [
     Curve(
       [(point["input_psnr_db"], point["output_psnr_db"]) for point in summary[network]["points"]],
@@ -38,7 +40,8 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
     )
     for network, (_, kind) in NETWORKS.items()
   ]
-  write_text(output / "curves.svg", draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input") + "\n")
+  figure = draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
+  write_text(output / "curves.svg", figure + "\n")
   for image in images:
     save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image))
   print(table)
@@ -83,7 +86,7 @@ def render_table(summary: dict, caption: str) -> str:
 
 
 def picture_strip(folder: pathlib.Path, image: str) -> np.ndarray:
-  """A grid: a row a network, a column an alpha (0 = not attacked), central windows."""
+  """A grid of central windows: a row a network, in the order of NETWORKS, a column an alpha."""
   columns = []
   for alpha in SHOWN_ALPHAS:
     tiles = []
@@ -91,5 +94,5 @@ def picture_strip(folder: pathlib.Path, image: str) -> np.ndarray:
       pixels = np.asarray(Image.open(folder / f"{image}-{network}-{alpha:02d}.png"), np.float32) / 255
       top, left = ((side - WINDOW) // 2 for side in pixels.shape[:2])
       tiles.append(pixels[top : top + WINDOW, left : left + WINDOW])
-    columns.append((f"{alpha}/255" if alpha else ", ".join(NETWORKS), np.stack(tiles)))
+    columns.append((f"{alpha}/255" if alpha else "not attacked", np.stack(tiles)))
   return draw_grid(columns)

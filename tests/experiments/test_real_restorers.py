@@ -1,0 +1,65 @@
+"""The protocol's bookkeeping: resumes where it was, compares complete images alone, reports what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import real_restorers
+from experiments.real_restorers_report import complete_images, render_table, report, summarise
+
+
+@pytest.fixture
+def interpolation_alone(monkeypatch):
+  """The networks' weights are not at hand in a test: interpolation stands for all."""
+  from experiments import real_restorers_report
+
+  networks = {"bicubic": (None, "interpolation")}
+  for module in (real_restorers, real_restorers_report):
+    monkeypatch.setattr(module, "NETWORKS", networks)
+    monkeypatch.setattr(module, "ALPHAS", (1, 4))
+  monkeypatch.setattr(real_restorers, "NUM_STEPS", 3)
+  monkeypatch.setattr(real_restorers_report, "SHOWN_ALPHAS", (0, 4))
+  monkeypatch.setattr(real_restorers_report, "WINDOW", 32)
+
+
+def test_measures_once_and_reports(interpolation_alone, tmp_path):
+  (tmp_path / "in").mkdir()
+  pixels = np.random.default_rng(0).integers(0, 256, (64, 66, 3), dtype=np.uint8)
+  Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
+  for _ in range(2):
+    real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 0)
+  lines = [json.loads(line) for line in (tmp_path / "out" / "measurements.jsonl").read_text().splitlines()]
+  assert [(line["image"], line["alpha_255"]) for line in lines] == [("a", 1), ("a", 4)]
+  report(tmp_path / "out", "Test", 0)
+  summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+  assert summary["networks"]["bicubic"]["points"][1]["output_psnr_db"] == pytest.approx(lines[1]["output_psnr_db"])
+  assert "<svg" in (tmp_path / "out" / "curves.svg").read_text()
+  assert (tmp_path / "out" / "strips" / "a.png").exists()
+
+
+def line(network, image, alpha, output=30.0):
+  return {
+    "network": network, "image": image, "alpha_255": alpha, "input_psnr_db": 40.0, "output_psnr_db": output,
+    "lipschitz": 7.0, "psnr_y_db": 31.0,
+  }
+
+
+def test_only_images_that_all_networks_finished_are_compared():
+  lines = [line(n, i, a) for n in real_restorers.NETWORKS for i in "ab" for a in real_restorers.ALPHAS]
+  assert complete_images(lines) == ["a", "b"]
+  assert complete_images(lines[:-1]) == ["a"]
+
+
+def test_means_are_over_images_and_bounds_are_maxima():
+  lines = [
+    line(network, image, alpha, output)
+    for network in real_restorers.NETWORKS
+    for image, output in (("a", 20.0), ("b", 30.0))
+    for alpha in real_restorers.ALPHAS
+  ]
+  summary = summarise(lines, ["a", "b"])
+  assert summary["imdn"]["points"][0]["output_psnr_db"] == 25
+  assert summary["imdn"]["points"][0]["lipschitz"] == 7
+  assert "| imdn | distortion | 31.00 | 25.0 / 40.0 |" in render_table(summary, "caption")

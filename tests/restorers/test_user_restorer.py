@@ -1,0 +1,94 @@
+"""What --restorer can name besides a published network: the workdir of a training run, a function, a module."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.errors import UserError
+from prt_jax.game import init_state, make_game
+from prt_jax.restorers import Restorer
+from prt_jax.restorers.restorer import as_restorer
+from prt_jax.restorers.user_restorer import load_restorer
+
+
+def trained(workdir, config):
+  """A workdir as a run leaves it, with the state before the first step."""
+  claim_workdir(workdir, config)
+  checkpoints = Checkpoints(workdir, 1)
+  state = init_state(make_game(config))
+  checkpoints.save(state)
+  checkpoints.close()
+  return state
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_a_workdir_restores_consistently(stochastic, tiny_config, tmp_path):
+  tiny_config.model.stochastic = stochastic
+  tiny_config.attack.num_seeds = 2 if stochastic else 1
+  trained(tmp_path / "run", tiny_config)
+  restorer = load_restorer(str(tmp_path / "run"))
+  assert restorer.name == "run (step 0)"
+  assert restorer.stochastic == stochastic
+  assert restorer.image_size == 32
+  y = jax.random.uniform(jax.random.key(0), (2, 2, 2, 3))
+  z = restorer.noise(jax.random.split(jax.random.key(1), 2), y.shape[1:], 3)
+  x = jax.vmap(restorer.restore, (None, 0))(y, z)
+  assert x.shape == (3 if stochastic else 1, 2, 32, 32, 3)
+  for draw in x:
+    np.testing.assert_allclose(restorer.degrade(draw), y, atol=1e-5)
+  if stochastic:
+    assert np.abs(x[0] - x[1]).max() > 1e-6
+
+
+def test_a_workdir_is_audited_on_a_folder(tiny_config, photographs, tmp_path):
+  from prt_jax import audit_command
+
+  trained(tmp_path / "run", tiny_config)
+  audit_command.main([
+    f"--restorer={tmp_path / 'run'}", f"--input={photographs / 'val'}", f"--output={tmp_path / 'out'}",
+    "--alphas=8", "--num_steps=2", "--num_seeds=2", "--num_jacobian_steps=1", "--max_images=1",
+  ])
+  report = json.loads((tmp_path / "out" / "report.json").read_text())
+  assert report["stochastic"]
+  assert float(report["consistency_db"]) > 100  # by projection
+  assert report["lipschitz_lower_bound"] > 0
+
+
+def test_a_workdir_without_a_checkpoint(tiny_config, tmp_path):
+  claim_workdir(tmp_path / "run", tiny_config)
+  with pytest.raises(UserError, match="no complete checkpoint"):
+    load_restorer(str(tmp_path / "run"))
+
+
+def test_a_module_that_fails_to_import_is_quoted_with_its_line(tmp_path, monkeypatch):
+  (tmp_path / "broken_restorer.py").write_text("x = 1\nraise RuntimeError('no weights here')\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(UserError, match=r"RuntimeError: no weights here, .*broken_restorer\.py:2"):
+    load_restorer("broken_restorer:restore")
+
+
+def test_what_a_name_can_stand_for(tmp_path, monkeypatch):
+  (tmp_path / "own_restorers.py").write_text(
+    "from prt_jax.restorers import Restorer\n"
+    "ready = Restorer('ready', lambda y, z: y)\n"
+    "def of_y(y):\n  return 2 * y\n"
+    "number = 3\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  assert load_restorer("own_restorers:ready").name == "ready"
+  np.testing.assert_array_equal(load_restorer("own_restorers:of_y").restore(jnp.ones(3), None), 2)
+  with pytest.raises(UserError, match="is no restorer"):
+    load_restorer("own_restorers:number")
+
+
+def test_functions_by_their_arguments():
+  assert as_restorer(lambda y: y + 1).restore(1, None) == 2
+  assert as_restorer(lambda y, gain=3: y + gain).restore(1, 5) == 6  # the second is z
+  assert as_restorer(lambda y, z: y + z, draw_noise=lambda *_: None).stochastic
+  restorer = Restorer("r", lambda y, z: y)
+  assert as_restorer(restorer) is restorer
+  assert jax.tree.leaves(restorer.noise(jax.random.split(jax.random.key(0), 4), (8, 8, 3), 7))[0].shape == (1, 4)
