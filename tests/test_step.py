@@ -58,16 +58,22 @@ def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(steps, 
     assert distance(flat(getattr(one, name)), flat(getattr(four, name))) < 1e-5, name
 
 
-def test_four_devices_agree_with_one_on_a_robust_step(tiny_config, steps, images):
-  # Parameters differ by up to 3e-3 after such a step, for a reason not yet established (rounding amplified by the
-  # batch statistics of a 2x2 plane is suspected), so this compares the step's scalars alone.
-  spread = make_game(tiny_config, axis_name=parallel.AXIS)
-  state = init_state(spread)
-  four = parallel.make_train_step(spread, robust=True)(parallel.replicate(state), images[0].reshape(4, 2, 32, 32, 3))
-  one = steps[True](state, images[0])
-  for name, (total, count) in jax.device_get(one.interval).items():
-    mean = float(four.interval[name][0] / four.interval[name][1])
-    assert total / count == pytest.approx(mean, rel=1e-2, abs=1e-6), name
+def test_four_devices_agree_with_one_over_a_cycle_with_its_robust_step(tiny_config, steps, images):
+  """One step of the inner search: each further one multiplies float32's rounding by some 20 on this erratic net.
+
+  After the paper's five, delta differs by 1e-2 on any two orders of summation; in float64, by 1e-12 (README).
+  """
+  tiny_config.attack.num_steps = 1
+  spread, alone = make_game(tiny_config, axis_name=parallel.AXIS), make_game(tiny_config)
+  robust_step = jax.jit(functools.partial(training_step, alone, robust=True))
+  one, four = init_state(alone), parallel.replicate(init_state(spread))
+  for batch, robust in zip(images, alone.cycle, strict=True):
+    one = (robust_step if robust else steps[False])(one, batch)
+    four = parallel.make_train_step(spread, robust=robust)(four, batch.reshape(4, 2, 32, 32, 3))
+  for name in ("generator_params", "critic_params", "batch_stats"):
+    assert distance(flat(getattr(one, name)), flat(getattr(four, name))) < 1e-5, name
+  one_loss, four_loss = (float(state.interval["robustness_loss"][0]) for state in (one, four))
+  assert one_loss == pytest.approx(four_loss, rel=1e-4)
 
 
 def test_cycle_is_two_plain_steps_then_a_robust_one(tiny_config):
