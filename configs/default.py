@@ -1,7 +1,8 @@
 """Every field of a run, with its unit and its default: paper A on CelebA.
 
 The other files of this folder change a few fields each and end in `finish`, which applies
-the variant (and `demo`) named after the colon of `--config=configs/NAME.py:VARIANT[,demo]`.
+the variant (and the scale: the paper's, or `demo`, `mini`, `lite`) named after the colon of
+`--config=configs/NAME.py:VARIANT[,SCALE]`.
 """
 
 from ml_collections import ConfigDict
@@ -90,31 +91,68 @@ def base():
 
 
 def finish(config, arg):
-  """Applies `VARIANT[,demo]` to a config and locks it; UserError names what it does not know."""
-  variant, *options = arg.split(",") if arg else [VARIANTS[0]]
-  if variant == "demo" and not options:
-    variant, options = VARIANTS[0], ["demo"]
-  if variant not in VARIANTS or options not in ([], ["demo"]):
-    raise UserError(f"unknown variant {arg!r}: choose one of {', '.join(VARIANTS)}, optionally followed by ',demo'")
+  """Applies `VARIANT[,SCALE]` to a config and locks it; UserError names what it does not know."""
+  variant, *scale = arg.split(",") if arg else [VARIANTS[0]]
+  if variant in SCALES and not scale:
+    variant, scale = VARIANTS[0], [variant]
+  if variant not in VARIANTS or len(scale) > 1 or not SCALES.keys() >= set(scale):
+    raise UserError(
+      f"unknown variant {arg!r}: choose one of {', '.join(VARIANTS)}, optionally followed by "
+      + " or ".join(f"',{name}'" for name in SCALES)
+    )
   randomness, robustness = variant.split("-")
   config.model.stochastic = randomness == "stochastic"
+  if scale:
+    SCALES[scale[0]](config)
   if not config.model.stochastic:
     config.attack.num_seeds = 1
   if robustness == "erratic":
     config.optim.robust_weight = 0.0
-  if options:
-    _shrink_to_demo(config)
   return config.lock()
 
 
-def _shrink_to_demo(config):
-  """Minutes on two CPU cores, no download: 32x32 crops of the embedded photographs, small nets with a live critic."""
-  config.attack.eps *= 32 / config.data.image_size  # the same input PSNR
-  config.attack.num_seeds = min(config.attack.num_seeds, 2)
-  config.data.update(source="sample", image_size=32, resize=0)
-  config.model.update(width=8, critic_width=8, init="he_normal", residual_scale=0.5)
-  config.optim.update(learning_rate=4e-4, r1_weight=0.1, decay_steps=(550, 700))
+def _demo(config):
+  """Minutes on two CPU cores, no download: 32x32 crops of the embedded photographs."""
+  _halve_images(config)
+  config.data.update(source="sample", resize=0)
+  config.optim.update(learning_rate=4e-4, decay_steps=(550, 700))
   config.train.update(
     num_steps=800, batch_size=16, log_every_steps=40, checkpoint_every_steps=200, image_every_steps=200
   )
-  config.eval.update(num_examples=256, batch_size=32, feature_extractor="pixels", strong_num_examples=32)
+  config.eval.update(num_examples=256, batch_size=32, strong_num_examples=32)
+
+
+def _mini(config):
+  """The papers' comparison on 32x32 images: about 40 minutes a variant on two CPU cores. docs/results.md."""
+  _halve_images(config)
+  config.optim.update(learning_rate=2e-4, decay_steps=(2_400,))
+  config.train.update(
+    num_steps=3_000, batch_size=32, log_every_steps=60, checkpoint_every_steps=300, image_every_steps=600
+  )
+  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100)
+
+
+def _lite(config):
+  """The paper's images, nets and search, 60,000 steps with a critic that starts fast: for one GPU. Not yet run."""
+  _start_fast(config)
+  config.optim.update(learning_rate=2e-4, decay_steps=(40_000, 50_000))
+  config.train.update(num_steps=60_000, image_every_steps=6_000)
+  config.eval.num_examples = 10_000
+
+
+def _start_fast(config):
+  # From the paper's values a critic starts almost linear; 1.2 million steps forgive that, a short run does not.
+  config.model.update(init="he_normal", residual_scale=0.5)
+  config.optim.r1_weight = 0.1
+
+
+def _halve_images(config):
+  _start_fast(config)
+  config.attack.eps *= 32 / config.data.image_size  # the same input PSNR
+  config.attack.num_seeds = 2
+  config.data.update(image_size=32, resize=config.data.resize // 2)
+  config.model.update(width=8, critic_width=8)
+  config.eval.feature_extractor = "pixels"
+
+
+SCALES = {"demo": _demo, "mini": _mini, "lite": _lite}

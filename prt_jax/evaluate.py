@@ -38,8 +38,13 @@ PASS_COLUMNS = (
 STRONG_COLUMNS = ("robustness_db", "ai_psnr_db", "lipschitz")
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
+def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> dict:
   """Measures the workdir's checkpoint; writes eval/STEP/report.json, report.html and pictures, a line in metrics.jsonl.
+
+  Args:
+    config: the run's.
+    workdir: where the run lives.
+    into: the folder in workdir, for a second evaluation of a step beside the first.
 
   Returns:
     The report (see report.py).
@@ -67,7 +72,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
   logging.info("evaluating step %d of %s on %d inputs", step, workdir, config.eval.num_examples)
 
   weights = Weights.of(state)
-  folder = workdir / "eval" / f"{step}"
+  folder = workdir / into / f"{step}"
   protocol = make_protocol(config, dataset, weights, extractor, lpips_params)
   if done := report.read(folder, protocol):
     logging.info("%s", report.text(done))
@@ -322,7 +327,7 @@ def write(workdir, folder, step, game, dataset, protocol, results, main, strong,
   content = report.make(game, workdir, step, dataset, protocol, results, examples, missing, seconds)
   np.savez(folder / "examples.npz", **examples)
   report.write(folder, content, shown)
-  scalars = {f"eval/{name}": result["value"] for name, result in results.items()}
+  scalars = {f"{folder.parent.name}/{name}": result["value"] for name, result in results.items()}
   write_evaluation(workdir, step, scalars)
   for partial in ("partial", "partial-strong"):
     shutil.rmtree(folder / partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The command line: python -m prt_jax.main --config=configs/NAME.py[:VARIANT[,demo]] [--workdir=DIR] [--mode=...]"""
+"""The command line: python -m prt_jax.main --config=configs/NAME.py[:VARIANT[,SCALE]] [--workdir=DIR] [--mode=...]"""
 
 import logging as stdlib_logging
 import os
@@ -13,7 +13,7 @@ from prt_jax.errors import UserError
 
 PACKAGE = pathlib.Path(__file__).parent
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:VARIANT[,demo]]")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:VARIANT[,SCALE]]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval"], "what to do in the workdir")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
@@ -23,7 +23,7 @@ def default_workdir(argument: str) -> pathlib.Path:
   """configs/sr16.py:deterministic-robust,demo -> runs/sr16-deterministic-robust-demo."""
   path, _, options = argument.partition(":")
   parts = options.split(",") if options else []
-  if not parts or parts == ["demo"]:
+  if not parts or "-" not in parts[0]:  # a scale alone
     parts = ["stochastic-robust", *parts]
   return pathlib.Path("runs") / "-".join([pathlib.Path(path).stem, *parts])
 
@@ -38,7 +38,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   except Exception as error:
     raise UserError(_reason(error)) from error
   if _CONFIG.value is None:
-    raise UserError("no config: pass --config=configs/NAME.py[:VARIANT[,demo]], for example configs/sr16.py")
+    raise UserError("no config: pass --config=configs/NAME.py[:VARIANT[,SCALE]], for example configs/sr16.py")
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: flags are written --NAME=VALUE")
   return rest

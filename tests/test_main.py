@@ -1,8 +1,11 @@
 """Mistakes on the command line: one line, exit code 1, nothing written."""
 
+import math
+
 import pytest
 from PIL import Image
 
+from configs import sr8
 from prt_jax.main import config_argument, default_workdir
 from tests.commands import assert_one_line, run
 
@@ -12,6 +15,7 @@ from tests.commands import assert_one_line, run
   [
     ("configs/sr16.py", "runs/sr16-stochastic-robust"),
     ("configs/sr16.py:demo", "runs/sr16-stochastic-robust-demo"),
+    ("configs/inpaint.py:mini", "runs/inpaint-stochastic-robust-mini"),
     ("configs/inpaint.py:deterministic-erratic,demo", "runs/inpaint-deterministic-erratic-demo"),
   ],
 )
@@ -19,6 +23,19 @@ def test_default_workdir_names_config_and_variant(argument, workdir):
   assert str(default_workdir(argument)) == workdir
   assert config_argument(["main", "--mode=train", f"--config={argument}"]) == argument
   assert config_argument(["main", "--config", argument]) == argument
+
+
+@pytest.mark.parametrize("scale", ["demo", "mini", "lite"])
+def test_a_smaller_scale_keeps_the_task(scale):
+  """Input PSNR of the attack, 34 dB for super-resolution in the paper, and what a variant means."""
+  full, small = (sr8.get_config(f"deterministic-robust{suffix}") for suffix in ("", f",{scale}"))
+  psnr = [
+    -10 * math.log10(config.attack.eps**2 / (config.data.image_size / config.degradation.factor) ** 2 / 3)
+    for config in (full, small)
+  ]
+  assert psnr == pytest.approx([34.0, 34.0], abs=0.05)
+  assert small.attack.num_seeds == 1 and not small.model.stochastic and small.optim.robust_weight == 500
+  assert small.train.num_steps < full.train.num_steps
 
 
 @pytest.mark.parametrize(
@@ -46,6 +63,8 @@ def test_bad_fields(flags, parts, tmp_path, photographs):
 def test_bad_config_files_and_variants(tmp_path):
   result = run(f"--workdir={tmp_path / 'run'}", config="configs/sr16.py:robust")
   assert_one_line(result, "unknown variant 'robust'", "stochastic-robust, stochastic-erratic")
+  result = run(config="configs/sr16.py:deterministic-robust,tiny")
+  assert_one_line(result, "unknown variant 'deterministic-robust,tiny'", "',demo' or ',mini' or ',lite'")
   assert_one_line(run(config="configs/sr17.py"), "sr17.py")
   assert not (tmp_path / "run").exists()
 

@@ -1,0 +1,171 @@
+"""The runs behind the papers' comparisons on images: which config each has, where it lives, what its reports say."""
+
+import argparse
+import ast
+import importlib
+import json
+import pathlib
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from configs.default import SCALES, VARIANTS
+from experiments.results import FOLDER, mean_and_spread
+from experiments.toy_training import Stopped
+from prt_jax import evaluate, report, train
+from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.errors import UserError
+from prt_jax.game import Game, init_state, make_game
+from prt_jax.state import TrainState
+
+SCORES = (
+  "frechet", "precision", "recall", "per_pixel_std", "robustness_db", "strong_robustness_db", "ai_psnr_db",
+  "lipschitz_median", "consistency_db", "psnr_db",
+)  # fmt: skip
+# A net and a training of seconds, for --smoke and the tests; its numbers mean nothing.
+SMOKE_FIELDS = {
+  "data.source": "sample", "data.image_size": 32, "data.resize": 0, "model.width": 2, "model.critic_width": 2,
+  "attack.num_steps": 1, "train.num_steps": 3, "train.batch_size": 8, "train.log_every_steps": 3,
+  "train.checkpoint_every_steps": 3, "train.image_every_steps": 3, "eval.num_examples": 16, "eval.batch_size": 8,
+  "eval.num_std_seeds": 2, "eval.strong_num_examples": 0,
+}  # fmt: skip
+
+
+class ImageRun(NamedTuple):
+  """One training.
+
+  Attributes:
+    config: a file of configs/, without its folder and ending.
+    variant: one of configs.default.VARIANTS.
+    scale: "paper", or a key of configs.default.SCALES.
+    seed: of the run.
+    fields: {config field: value}, changed against that config.
+  """
+
+  config: str
+  variant: str
+  scale: str
+  seed: int
+  fields: dict[str, object]
+
+  @property
+  def name(self) -> str:
+    """The run's folder in a workdir."""
+    return f"{self.config}-{self.variant}-{self.scale}-seed{self.seed}"
+
+  def make_config(self) -> ConfigDict:
+    """The run's config, locked; UserError for a field that does not exist."""
+    module = importlib.import_module(f"configs.{self.config}")
+    config = module.get_config(self.variant if self.scale == "paper" else f"{self.variant},{self.scale}")
+    try:
+      config.update_from_flattened_dict({"seed": self.seed, **self.fields})
+    except (KeyError, AttributeError, TypeError) as error:
+      raise UserError(f"{error}: configs/default.py lists all fields") from error
+    return config
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+  """The arguments that both comparisons take."""
+  parser.add_argument("--scale", default="mini", choices=["paper", *SCALES], help="of configs/default.py")
+  parser.add_argument("--path", help="a folder of images (data.source=folder); default: the config's own source")
+  parser.add_argument("--feature_weights", default="", help="SqueezeNet 1.1 .npz: a second evaluation, in its features")
+  parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
+  parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, help="those to train")
+  parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="config fields to change in all runs")
+  parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs") / name, help="of all runs; resumed")
+  parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figures go")
+  parser.add_argument("--collect", action="store_true", help="train nothing: report the runs that are complete")
+  parser.add_argument("--smoke", action="store_true", help="tiny nets for seconds, in a workdir of its own")
+
+
+def config_fields(args: argparse.Namespace) -> dict[str, object]:
+  """The changed fields that the arguments ask for; under --smoke, changes the arguments to seconds of work."""
+  if args.smoke:
+    args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")
+    args.out = args.workdir / "results" if args.out == FOLDER else args.out
+    args.scale, args.seeds, args.feature_weights = "mini", 1, ""
+  fields = {"data.source": "folder", "data.path": args.path} if args.path else {}
+  fields |= SMOKE_FIELDS if args.smoke else {}
+  for text in args.set:
+    name, equals, value = text.partition("=")
+    if not equals:
+      raise UserError(f"--set {text}: write FIELD=VALUE, for example --set optim.r1_weight=0.1")
+    try:
+      fields[name] = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      fields[name] = value
+  return fields
+
+
+def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: str, *, may_train: bool) -> dict | None:
+  """{features: report.json's content} of a run, trained and evaluated first where it is not yet.
+
+  None for a run that is not complete and may not be trained. SqueezeNet's features come from a second
+  evaluation, in eval-squeezenet/.
+  """
+  config, folder = run.make_config(), workdir / run.name
+  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
+  if may_train:
+    if train.train(config, folder) is None:
+      raise Stopped("stopped, saved: the same command resumes")
+  elif not complete(config, folder):
+    return None
+  reports = {config.eval.feature_extractor: evaluate.evaluate(config, folder)}
+  if feature_weights:
+    squeezenet = config.copy_and_resolve_references()
+    squeezenet.eval.update(feature_extractor="squeezenet", feature_weights=feature_weights, strong_num_examples=0)
+    reports["squeezenet"] = evaluate.evaluate(squeezenet, folder, into="eval-squeezenet")
+  return reports
+
+
+def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
+  """Whether the run's last step is on disk."""
+  return (folder / "checkpoints" / str(config.train.num_steps)).is_dir()
+
+
+def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
+  """A complete run's game, outside any device axis, and its last state."""
+  config, folder = run.make_config(), workdir / run.name
+  claim_workdir(folder, config)
+  checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
+  game = make_game(config)
+  state = checkpoints.restore(init_state(game), checkpoints.find(config.train.num_steps))
+  checkpoints.close()
+  return game, state
+
+
+def summarise(reports: list[dict[str, dict]], features: str) -> dict:
+  """Means over the seeds' reports: the first evaluation's numbers, and the distances in each feature space.
+
+  Returns:
+    {score: mean, f"{score}_spread": {"std", "per_run", ...}, "features": {name: {"frechet", "precision", "recall"}}}.
+    frechet, precision and recall at the top are those in `features`.
+  """
+  summary = {}
+  for score in SCORES:
+    chosen = features if score in ("frechet", "precision", "recall") else next(iter(reports[0]))
+    values = [seed[chosen]["results"][score]["value"] for seed in reports if score in seed[chosen]["results"]]
+    if values:
+      spread = mean_and_spread(values)
+      summary |= {score: spread["mean"], f"{score}_spread": spread | {"per_run": values}}
+  summary["features"] = {
+    name: {
+      score: mean_and_spread([seed[name]["results"][score]["value"] for seed in reports])["mean"]
+      for score in ("frechet", "precision", "recall") if score in reports[0][name]["results"]
+    }
+    for name in reports[0]
+  }  # fmt: skip
+  return summary
+
+
+def training_curves(folder: pathlib.Path) -> dict[str, list[float]]:
+  """{scalar: values, "step": steps} of a run's metrics.jsonl, training scalars alone."""
+  lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  lines = [line for line in lines if "critic_loss" in line]
+  return {name: [line.get(name) for line in lines] for name in lines[0]} if lines else {}
+
+
+def feature_label(reports: dict[str, dict], features: str) -> str:
+  """The Frechet distance under its own name: "FID" for Inception's features alone."""
+  return report.label("frechet", reports[features]["results"]["frechet"])

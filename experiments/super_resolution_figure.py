@@ -1,0 +1,89 @@
+"""Paper A's super-resolution figure with our own models: every variant against the factor.
+
+  python -m experiments.super_resolution_figure --scale=mini --path=DIR [--noise_std=0.1]
+
+The gap of the deterministic robust estimator grows with the factor. Resumed run by run; --collect reports
+what is complete. Writes super_resolution_SCALE.json and its figure.
+"""
+
+import argparse
+import time
+
+from configs.default import VARIANTS
+from experiments.command import run_command
+from experiments.figures import new_figure, save_figure
+from experiments.image_runs import ImageRun, add_arguments, config_fields, feature_label, summarise, train_and_evaluate
+from experiments.results import format_table, write_results
+from experiments.table1 import COLORS
+from prt_jax.errors import UserError
+
+PANELS = {
+  "frechet": "Frechet distance", "precision": "precision", "recall": "recall", "per_pixel_std": "per-pixel std",
+  "robustness_db": "robustness, dB",
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Trains and evaluates what is missing, prints the table, writes JSON and the figure."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  add_arguments(parser, "super_resolution_figure")
+  parser.add_argument("--factors", type=int, nargs="+", default=[4, 8, 16], choices=[4, 8, 16])
+  parser.add_argument("--noise_std", type=float, default=0.0, help="of the measurement's noise, pixels in [0, 1]")
+  args = parser.parse_args(argv)
+  fields = config_fields(args)
+  name = f"super_resolution_{args.scale}"
+  workdir = args.workdir
+  if args.noise_std:
+    fields["degradation.noise_std"] = args.noise_std
+    name, workdir = f"{name}_noise{args.noise_std:g}", workdir / f"noise{args.noise_std:g}"
+  started = time.monotonic()
+
+  reports = {factor: {variant: [] for variant in args.variants} for factor in args.factors}
+  for seed in range(args.seeds):
+    for factor in args.factors:
+      for variant in args.variants:
+        run = ImageRun(f"sr{factor}", variant, args.scale, seed, fields)
+        found = train_and_evaluate(run, workdir, args.feature_weights, may_train=not args.collect)
+        reports[factor][variant] += [found] if found else []
+  complete = [seeds[0] for variants in reports.values() for seeds in variants.values() if seeds]
+  if not complete:
+    raise UserError(f"{workdir} holds no complete run: train it, without --collect")
+
+  features = "squeezenet" if args.feature_weights else next(iter(complete[0]))
+  label = feature_label(complete[0], features)
+  factors = {
+    factor: {variant: summarise(seeds, features) for variant, seeds in variants.items() if seeds}
+    for factor, variants in reports.items()
+  }
+  rows = [
+    [f"x{factor}", variant, *(scores.get(score, "-") for score in PANELS)]
+    for factor, variants in factors.items() for variant, scores in variants.items()
+  ]  # fmt: skip
+  print(format_table(["factor", "variant", label, *list(PANELS)[1:]], rows))
+  protocol = {
+    "scale": args.scale, "smoke": args.smoke, "frechet": label, "noise_std": args.noise_std, "seeds": args.seeds
+  }  # fmt: skip
+  write_results(args.out, name, {"factors": factors, "protocol": protocol}, time.monotonic() - started)
+  draw(factors, label, args.out, name)
+
+
+def draw(factors: dict[int, dict], frechet_label: str, folder, name: str) -> None:
+  """One panel a score, one line a variant, the factor on a logarithmic axis."""
+  figure, axes = new_figure(1, len(PANELS), 10.5, 2.3)
+  for axis, (score, title) in zip(axes, PANELS.items(), strict=True):
+    for variant in VARIANTS:
+      points = [
+        (factor, variants[variant][score]) for factor, variants in factors.items()
+        if score in variants.get(variant, {})
+      ]  # fmt: skip
+      if points:
+        axis.plot(*zip(*points, strict=True), "o-", color=COLORS[variant], label=variant)
+    axis.set_title(frechet_label if score == "frechet" else title)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(list(factors), [f"x{factor}" for factor in factors])
+  axes[0].legend()
+  save_figure(figure, folder, name)
+
+
+if __name__ == "__main__":
+  run_command(main)

@@ -1,0 +1,156 @@
+"""Paper A's Table 1 and Fig. 1 with our own models: the four variants trained, evaluated, side by side.
+
+  python -m experiments.table1 --config=inpaint --scale=mini --path=DIR [--feature_weights=squeezenet.npz]
+
+The same command resumes, run by run; --collect reports what is complete. Seed by seed, so that a run cut
+short has all variants. Writes table1_SCALE.json, the gallery and the curves of the losses.
+"""
+
+import argparse
+import pathlib
+import time
+
+import jax.numpy as jnp
+import numpy as np
+
+from configs.default import VARIANTS
+from experiments.command import run_command
+from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, new_figure, save_figure
+from experiments.image_runs import (
+  ImageRun,
+  add_arguments,
+  config_fields,
+  feature_label,
+  load,
+  summarise,
+  train_and_evaluate,
+  training_curves,
+)
+from experiments.results import format_table, write_results
+from prt_jax import pictures
+from prt_jax.data import prepare
+from prt_jax.errors import UserError
+from prt_jax.evaluate import evaluation_rows
+from prt_jax.published import TABLE_1
+
+COLORS = dict(zip(VARIANTS, (GREEN, ORANGE, BLUE, VERMILLION), strict=True))
+SHOWN = ("frechet", "precision", "recall", "per_pixel_std", "robustness_db", "ai_psnr_db")
+GALLERY_ROWS = 6
+CURVES = ("critic_loss", "generator_loss", "r1", "robustness_loss")
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Trains and evaluates what is missing, prints the table beside the published one, writes JSON and pictures."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--config", default="inpaint", help="a file of configs/, without folder and ending")
+  add_arguments(parser, "table1")
+  args = parser.parse_args(argv)
+  fields = config_fields(args)
+  started = time.monotonic()
+
+  def run_of(variant, seed):
+    return ImageRun(args.config, variant, args.scale, seed, fields)
+
+  reports = {variant: {} for variant in args.variants}
+  for seed in range(args.seeds):
+    for variant in args.variants:
+      found = train_and_evaluate(run_of(variant, seed), args.workdir, args.feature_weights, may_train=not args.collect)
+      reports[variant] |= {seed: found} if found else {}
+  reports = {variant: seeds for variant, seeds in reports.items() if seeds}
+  if not reports:
+    raise UserError(f"{args.workdir} holds no complete run: train it, without --collect")
+
+  any_run = next(iter(next(iter(reports.values())).values()))
+  features = "squeezenet" if args.feature_weights else next(iter(any_run))
+  variants = {
+    variant: summarise(list(seeds.values()), features) | {"seeds": list(seeds)} for variant, seeds in reports.items()
+  }
+  label = feature_label(any_run, features)
+  print(format_table(*table(variants, label)))
+  first = next(iter(any_run.values()))
+  config = run_of(next(iter(reports)), 0).make_config()
+  results = {
+    "variants": variants,
+    "published": TABLE_1 if args.config == "inpaint" else {},
+    "verdict": verdict(variants),
+    "protocol": {
+      "scale": args.scale, "smoke": args.smoke, "frechet": label, "data": first["data"], "config": config.to_dict(),
+      "validation_inputs": config.eval.num_examples,
+      "curves": {
+        variant: training_curves(args.workdir / run_of(variant, min(seeds)).name) for variant, seeds in reports.items()
+      },
+    },
+  }  # fmt: skip
+  name = f"table1_{args.scale}" if args.config == "inpaint" else f"table1_{args.config}_{args.scale}"
+  del results["protocol"]["config"]["data"]["path"]  # of this machine
+  write_results(args.out, name, results, time.monotonic() - started)
+  draw_curves(results["protocol"]["curves"], args.out, f"{name}_curves")
+  first_runs = {variant: run_of(variant, min(seeds)) for variant, seeds in reports.items()}
+  pictures.save_png(args.out / f"{name}.png", gallery(first_runs, args.workdir))
+
+
+def table(variants: dict, frechet_label: str) -> tuple[list[str], list[list]]:
+  """Header and rows, each score of each variant beside the published one."""
+  header = ["score", *(cell for variant in variants for cell in (variant, "published"))]
+  rows = []
+  for score in SHOWN:
+    label = frechet_label if score == "frechet" else score
+    cells = (
+      cell
+      for variant, scores in variants.items()
+      for cell in (scores.get(score, "-"), TABLE_1[variant].get(score, "-"))
+    )
+    rows.append([label, *cells])
+  return header, rows
+
+
+def verdict(variants: dict) -> dict:
+  """What the papers' comparison claims, each as the number that it is decided by."""
+  found = {}
+  for kind in ("stochastic", "deterministic"):
+    robust, erratic = variants.get(f"{kind}-robust"), variants.get(f"{kind}-erratic")
+    if robust and erratic:
+      found[f"{kind}_robust_minus_erratic_db"] = robust["robustness_db"] - erratic["robustness_db"]
+  robust, other = variants.get("stochastic-robust"), variants.get("deterministic-robust")
+  if robust and other and "recall" in robust:
+    found["recall_deterministic_over_stochastic_robust"] = other["recall"] / max(robust["recall"], 1e-9)
+  erratic = variants.get("stochastic-erratic")
+  if robust and erratic:
+    found["per_pixel_std_robust_over_erratic"] = robust["per_pixel_std"] / max(erratic["per_pixel_std"], 1e-9)
+  return found
+
+
+def gallery(runs: dict[str, ImageRun], workdir: pathlib.Path) -> np.ndarray:
+  """Paper A's Fig. 1: rows are validation inputs, columns the variants, of the stochastic ones four draws."""
+  columns = []
+  for variant, run in runs.items():
+    game, state = load(run, workdir)
+    images = prepare(game.config.data).val
+    chosen = np.asarray(images[evaluation_rows(images, GALLERY_ROWS)], np.float32) / 255
+    draws = 4 if game.config.model.stochastic else 1
+    found = pictures.make_sample_columns(game, draws)(state, jnp.asarray(chosen))
+    columns = columns or found[:2]
+    short = "".join(word[0].upper() for word in variant.split("-"))
+    titles = [f"{short} {number}" for number in range(1, draws + 1)] if draws > 1 else [short]
+    columns += [(title, x) for title, (_, x) in zip(titles, found[2:], strict=False)]
+  return pictures.draw_grid(columns)
+
+
+def draw_curves(curves: dict[str, dict], folder, name: str) -> None:
+  """The losses against the step, one line a variant."""
+  figure, axes = new_figure(1, len(CURVES), 9.0, 2.2)
+  for axis, scalar in zip(axes, CURVES, strict=True):
+    for variant, values in curves.items():
+      points = [(step, value) for step, value in zip(values["step"], values.get(scalar, ()), strict=False) if value]
+      if points:
+        axis.plot(*zip(*points, strict=True), color=COLORS[variant], label=variant)
+    axis.set_title(scalar)
+    axis.set_xlabel("step")
+    if scalar in ("r1", "robustness_loss"):
+      axis.set_yscale("log")
+  axes[0].legend()
+  save_figure(figure, folder, name)
+
+
+if __name__ == "__main__":
+  run_command(main)

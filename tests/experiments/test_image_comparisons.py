@@ -1,0 +1,76 @@
+"""The papers' comparisons on images: runs end to end on a tiny net, and means and verdicts by hand."""
+
+import json
+
+import pytest
+
+from experiments import super_resolution_figure, table1
+from experiments.image_runs import ImageRun, summarise
+from prt_jax.errors import UserError
+
+
+def report(**values):
+  return {"results": {name: {"value": value} for name, value in values.items()}}
+
+
+def test_a_summary_is_the_mean_over_seeds_and_names_its_features():
+  seeds = [
+    {"pixels": report(frechet=2.0, recall=0.5, robustness_db=20.0), "squeezenet": report(frechet=7.0, recall=0.1)},
+    {"pixels": report(frechet=4.0, recall=0.7, robustness_db=26.0), "squeezenet": report(frechet=9.0, recall=0.3)},
+  ]
+  summary = summarise(seeds, "squeezenet")
+  assert summary["robustness_db"] == 23.0
+  assert summary["robustness_db_spread"]["per_run"] == [20.0, 26.0]
+  assert summary["robustness_db_spread"]["std"] == pytest.approx(18**0.5)
+  assert (summary["frechet"], summary["recall"]) == (8.0, pytest.approx(0.2))
+  assert summary["features"]["pixels"] == {"frechet": 3.0, "recall": pytest.approx(0.6)}
+
+
+def test_the_verdict_is_decided_by_numbers():
+  found = table1.verdict({
+    "stochastic-robust": {"robustness_db": 26.0, "recall": 0.4, "per_pixel_std": 0.1},
+    "stochastic-erratic": {"robustness_db": 7.0, "per_pixel_std": 0.01},
+    "deterministic-robust": {"robustness_db": 24.0, "recall": 0.1},
+    "deterministic-erratic": {"robustness_db": 4.0},
+  })  # fmt: skip
+  assert found == {
+    "stochastic_robust_minus_erratic_db": 19.0,
+    "deterministic_robust_minus_erratic_db": 20.0,
+    "recall_deterministic_over_stochastic_robust": 0.25,
+    "per_pixel_std_robust_over_erratic": pytest.approx(10.0),
+  }
+
+
+@pytest.fixture
+def smoke(tmp_path):
+  """Arguments of a run in seconds, and where its results go."""
+  cache = f"data.cache_dir={tmp_path / 'cache'}"
+  arguments = [f"--workdir={tmp_path / 'runs'}", "--smoke", "--variants", "deterministic-erratic", "--set", cache]
+  return arguments, tmp_path / "runs_smoke"
+
+
+def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
+  arguments, workdir = smoke
+  table1.main(arguments)
+  results = json.loads((workdir / "results" / "table1_mini.json").read_text())
+  scores = results["variants"]["deterministic-erratic"]
+  assert {"robustness_db", "ai_psnr_db", "recall", "precision", "per_pixel_std", "frechet"} <= scores.keys()
+  assert scores["per_pixel_std"] == 0
+  assert results["published"]["deterministic-erratic"]["frechet"] == 14.37
+  assert results["protocol"]["frechet"] == "Frechet distance, pixels (16x16 means)"
+  assert results["protocol"]["curves"]["deterministic-erratic"]["step"] == [3]
+  assert {"command", "hardware", "versions"} <= results.keys()
+  for name in ("table1_mini.png", "table1_mini_curves.png"):
+    assert (workdir / "results" / name).stat().st_size > 1000
+  # Complete runs are collected without training; here from the same workdir.
+  table1.main([*arguments, "--collect"])
+
+
+def test_collecting_nothing_says_what_to_do(smoke):
+  with pytest.raises(UserError, match="holds no complete run: train it, without --collect"):
+    super_resolution_figure.main([*smoke[0], "--collect"])
+
+
+def test_an_unknown_field_is_refused():
+  with pytest.raises(UserError, match="lists all fields"):
+    ImageRun("inpaint", "stochastic-robust", "mini", 0, {"optim.lerning_rate": 1}).make_config()
