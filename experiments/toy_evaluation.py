@@ -36,7 +36,7 @@ def _apply(generator, parameters, y, z):
 
 def restored_points(game: Game, state: TrainState, y: np.ndarray, draw: int) -> np.ndarray:
   """The restorations [B,2] of measurements [B,1], each with a seed of its own; draw: which seeds."""
-  keys = example_keys(state.key, draw, Stream.EVALUATION, np.arange(len(y)))
+  keys = example_keys(state.key, draw, Stream.EVALUATION_NOISE, np.arange(len(y)))
   z = jax.tree.map(lambda noise: noise[0], draw_noise(game, keys, 1))
   return np.asarray(game.degradation.project(_apply(game.generator, state.generator_params, y, z), y))
 
@@ -59,7 +59,7 @@ def evaluate(
   precision, recall = np.mean(pairs, axis=0)
 
   y = measured[: measurements or MEASUREMENTS[config.model.stochastic], :1]
-  keys = example_keys(state.key, sets, Stream.EVALUATION, np.arange(len(y)))
+  keys = example_keys(state.key, sets, Stream.EVALUATION_NOISE, np.arange(len(y)))
   z = draw_noise(game, keys, DRAWS if config.model.stochastic else 1)
   attack = tuple((name, config.attack[name]) for name in ("eps", "num_steps", "learning_rate"))
   attacked, exact = root_robustness(
