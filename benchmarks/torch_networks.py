@@ -3,6 +3,8 @@
 Peers for timing, of the same layers, sizes and initialisation; tests/benchmarks holds them to the same numbers.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -93,7 +95,7 @@ class Critic(nn.Module):
     self.stem = nn.Conv2d(3, width, 3, padding=1)
     channels = [width, *(width * multiple for multiples in CRITIC_LEVELS for multiple in multiples)]
     self.blocks = nn.ModuleList(
-      ResidualBlock(before, after, residual_scale) for before, after in zip(channels, channels[1:], strict=False)
+      ResidualBlock(before, after, residual_scale) for before, after in itertools.pairwise(channels)
     )
     self.dense = nn.Linear(channels[-1] * (image_size >> (len(CRITIC_LEVELS) - 1)) ** 2, 1)
 

@@ -1,4 +1,4 @@
-"""The training step of prt_jax.step in PyTorch: a strong opponent for timing, not a second implementation to train with.
+"""The training step of prt_jax.step in PyTorch: a strong opponent for timing, not a way to train.
 
 What it spares: channels_last throughout; no parameter gradients in the attack; the stem and its gradient computed once
 for all noise seeds; the reference restorations reused as one side of the loss; each attack gradient freed before the
@@ -75,9 +75,7 @@ class TorchGame:
       )
       for player in (self.generator, self.critic)
     )
-    self._precision = (
-      (lambda: torch.autocast(device, torch.bfloat16)) if autocast else contextlib.nullcontext
-    )
+    self._precision = (lambda: torch.autocast(device, torch.bfloat16)) if autocast else contextlib.nullcontext
 
   def prepare(self, images: torch.Tensor) -> torch.Tensor:
     """uint8 [B,H,W,3] -> float32 [B,3,H,W] in [0, 1], which is channels_last as it lies."""
@@ -97,7 +95,7 @@ class TorchGame:
       y = y.repeat(num_seeds, 1, 1, 1)
     with self._precision():
       x = self._trunk(features, tuple(noise.flatten(0, 1) for noise in z), num_seeds, track)
-    return self.degradation.project(x.float(), y)
+    return self.degradation.project(x.to(y.dtype), y)
 
   def _stem_of(self, y, track=False):
     with self._precision():
@@ -124,7 +122,7 @@ class TorchGame:
     with self._precision():
       real_logits = self.critic(real)
       fake_logits = self._judge(fake)
-    real_logits, fake_logits = real_logits.float(), fake_logits.float()
+    real_logits, fake_logits = real_logits.to(images.dtype), fake_logits.to(images.dtype)
     (gradient,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
     r1 = gradient.square().sum((1, 2, 3)).mean()
     adversarial = (F.softplus(-real_logits) + F.softplus(fake_logits)).mean()
@@ -147,7 +145,7 @@ class TorchGame:
     restored = self._restore_seeds(y, passes, track=True)
     with self._precision():
       logits = self._judge(restored[0])
-    adversarial = F.softplus(-logits.float()).mean()
+    adversarial = F.softplus(-logits.to(images.dtype)).mean()
     scalars, total = {"generator_loss": adversarial.detach()}, adversarial
     if robust:
       delta = self.search(y, passes, [x.detach() for x in restored], num_seeds, start)

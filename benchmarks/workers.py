@@ -9,6 +9,7 @@ import time
 
 MIN_SAMPLE_SECONDS = 0.5  # shorter steps are timed several at a time
 
+
 class RowFailed(Exception):
   """A row's own words for why it does not run."""
 

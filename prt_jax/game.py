@@ -20,6 +20,12 @@ from prt_jax.models.layers import KERNEL_INITS
 from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
+# Options of XLA for a program that runs once; other backends keep their own.
+_QUICK_COMPILE = {
+  True: {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+  False: None,
+}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # What a plain training step measures, and what a robust one adds.
@@ -157,8 +163,9 @@ def check_positive(config: ConfigDict, field: str) -> None:
 
 def init_state(game: Game) -> TrainState:
   """The state before the first step; a pure function of the config (its seed included)."""
-  # Compiled as one program: op by op, the first call would compile hundreds of small ones.
-  state = jax.jit(lambda: _init_state(game))()
+  # Compiled as one program: op by op, the first call would compile hundreds of small ones. It runs once, and on a CPU
+  # LLVM would spend nine tenths of its time on optimising the random number generators.
+  state = jax.jit(lambda: _init_state(game), compiler_options=_QUICK_COMPILE[jax.default_backend() == "cpu"])()
   return state.replace(key=jax.random.key(game.config.seed))
 
 
