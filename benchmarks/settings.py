@@ -58,9 +58,19 @@ def load_config(args: argparse.Namespace) -> ConfigDict:
 
 
 def select_device(device: str) -> None:
-  """Makes JAX use this kind of device alone; call before it is imported. Leaves memory to the other processes."""
-  os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device]
+  """Makes JAX use this kind of device alone, and leave memory to other processes; call before its first array.
+
+  Raises:
+    UserError: the machine has no such device, or JAX was installed without its plugin.
+  """
   os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+  import jax
+
+  jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
+  try:
+    jax.devices()
+  except RuntimeError as error:
+    raise UserError(f"--device={device}: JAX finds none here (README, Start, says what to install)") from error
 
 
 def provenance(module: str, config: ConfigDict) -> dict:

@@ -4,7 +4,6 @@ JAX is imported in the processes that use it alone, after settings.select_device
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 
@@ -46,9 +45,9 @@ def make_jax_side(row, config, device, precision, _):
   import jax
   import numpy as np
 
+  from benchmarks.jax_steps import SINGLE_STEPS, make_arguments, make_pixels, make_steps
   from prt_jax import parallel
-  from prt_jax.game import init_state, make_game
-  from prt_jax.step import critic_step, generator_step
+  from prt_jax.game import make_game
 
   if len(jax.devices()) > 1:
     raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")
@@ -57,19 +56,10 @@ def make_jax_side(row, config, device, precision, _):
   if device != "cpu":
     jax.config.update("jax_default_matmul_precision", {"float32": "highest", "tf32": "tensorfloat32"}[precision])
   alone, spread_out = make_game(config), make_game(config, axis_name=parallel.AXIS)
-  size, batch_size = config.data.image_size, config.train.batch_size
-  rng = np.random.default_rng(config.seed)
-  pixels = rng.integers(0, 256, (batch_size, size, size, 3), dtype=np.uint8)
-  images = jax.device_put(pixels.astype(np.float32) / 255)
-  key = jax.random.key(config.seed)
-  initial = init_state(alone)
-  current = {step: jax.tree.map(jax.numpy.copy, initial) for step in STEPS[:3]}
-  functions = {
-    "critic": functools.partial(critic_step, alone),
-    "plain": functools.partial(generator_step, alone, robust=False),
-    "robust": functools.partial(generator_step, alone, robust=True),
-  }
-  jitted = {step: jax.jit(function, donate_argnums=(0,)) for step, function in functions.items()}
+  pixels = make_pixels(config)
+  initial, images, key = make_arguments(alone)
+  current = {step: jax.tree.map(jax.numpy.copy, initial) for step in SINGLE_STEPS}
+  jitted = make_steps(alone)
   programs, run = {}, {}
 
   def compile_step(step):

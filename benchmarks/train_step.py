@@ -110,7 +110,7 @@ def render(results: dict) -> str:
           results["settings"]["batch"] / numbers["median_s"],
           numbers["median_s"] / eager if eager else "",
           numbers["peak_memory_bytes"] / 2**30,
-          numbers.get("compile_s", numbers["first_call_s"] - numbers["median_s"]),
+          numbers.get("compile_s", max(0.0, numbers["first_call_s"] - numbers["median_s"])),
         ]
       )
   header = ["step", "row", "median s", "spread s", "images/s", "times torch_eager", "peak GiB", "compile s"]

@@ -64,7 +64,8 @@ def _serve(pipe, row, config, device, precision, seeds_per_pass):
   from benchmarks import settings, sides
 
   try:
-    settings.select_device(device)
+    if row in sides.JAX_ROWS:
+      settings.select_device(device)
     make = sides.make_jax_side if row in sides.JAX_ROWS else sides.make_torch_side
     side = make(row, config, device, precision, seeds_per_pass)
     pipe.send((True, side.description))
