@@ -2,7 +2,7 @@
 
 python -m benchmarks.input_pipeline --device=cpu --batch=16 --json=FILE [--path=FOLDER] [--sources=sample,folder,tfds]
 
-The step is the fastest that a run has, a critic step and a plain generator step, so its share of waiting is the largest.
+The step is the fastest that a run has, a critic step and a plain generator step, so waits for the largest share.
 """
 
 import time
@@ -12,7 +12,6 @@ from absl import logging
 
 from benchmarks import settings
 from experiments.results import format_table
-from prt_jax.command_line import run
 from prt_jax.errors import UserError
 
 SOURCES = ("sample", "folder", "tfds")
@@ -133,4 +132,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

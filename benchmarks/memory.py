@@ -15,7 +15,6 @@ from absl import logging
 from benchmarks import settings
 from benchmarks.memory_use import program_bytes
 from experiments.results import format_table
-from prt_jax.command_line import run
 
 ACCELERATOR_BYTES = 16e9
 
@@ -93,4 +92,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

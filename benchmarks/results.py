@@ -18,9 +18,9 @@ FOLDER = pathlib.Path(__file__).parent / "results"
 PAGE = FOLDER.with_name("RESULTS.md")
 INTRODUCTION = """# Benchmarks
 
-Written by `python -m benchmarks.results` from `benchmarks/results/*.json`; each section names the command that makes its
-file. Medians over alternating repeats after a warm-up, with the smallest and largest sample as spread. PyTorch is
-`benchmarks/torch_step.py`, which tests hold to the same losses and gradients.
+Written by `python -m benchmarks.results` from `benchmarks/results/*.json`; each section names the command that
+makes its file. Medians over alternating repeats after a warm-up, with the smallest and largest sample as spread.
+PyTorch is `benchmarks/torch_step.py`, which tests hold to the same losses and gradients.
 """
 
 
@@ -85,9 +85,9 @@ def section(measurement: Measurement, folder: pathlib.Path) -> str:
     "",
     f"    {results['command']}",
     "",
-    f"{results['date']}, {hardware['processor']}, {hardware['cores_used']} cores; {', '.join(results.get('rows', {}).values())}",
-    "",
+    f"{results['date']}: {hardware['processor']}, {hardware['cores_used']} cores.",
     "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
+    *(f"{row}: {description}." for row, description in results.get("rows", {}).items()),
     "Settings: " + ", ".join(f"{name} {value}" for name, value in results["settings"].items()) + ".",
     "",
     "```",

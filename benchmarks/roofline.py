@@ -13,7 +13,6 @@ from absl import logging
 
 from benchmarks import settings
 from experiments.results import format_table
-from prt_jax.command_line import run
 
 # Side of the square matrices, and elements of the copied array.
 CEILING_SIZES = {"cpu": (2048, 2**26), "gpu": (8192, 2**29), "tpu": (8192, 2**29)}
@@ -135,4 +134,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

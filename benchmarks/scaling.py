@@ -12,7 +12,6 @@ from absl import logging
 
 from benchmarks import settings
 from experiments.results import format_table
-from prt_jax.command_line import run
 from prt_jax.errors import UserError
 
 FIELDS = {"seeds": ("attack", "num_seeds"), "batch": ("train", "batch_size"), "image_size": ("data", "image_size")}
@@ -94,4 +93,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

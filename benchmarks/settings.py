@@ -11,9 +11,12 @@ import platform
 import shlex
 import statistics
 import sys
+from collections.abc import Callable
 
+from absl import logging
 from ml_collections import ConfigDict
 
+from prt_jax import command_line
 from prt_jax.command_line import Parser
 from prt_jax.errors import UserError
 
@@ -126,3 +129,15 @@ def write_json(path: pathlib.Path | None, results: dict) -> None:
   partial = path.with_name(path.name + ".partial")
   partial.write_text(json.dumps(results, indent=2) + "\n")
   partial.replace(path)
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+  """Calls main with the arguments; progress goes to stderr, a user's mistake becomes one line and exit code 1."""
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  logging.set_stderrthreshold("info")
+  # Other libraries say much at this level.
+  logging.get_absl_handler().addFilter(
+    lambda record: pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
+  )
+  command_line.run(main)

@@ -16,7 +16,6 @@ from absl import logging
 
 from benchmarks import settings
 from experiments.results import format_table
-from prt_jax.command_line import run
 from prt_jax.errors import UserError
 
 
@@ -93,4 +92,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

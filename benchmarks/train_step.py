@@ -16,7 +16,6 @@ from benchmarks import settings
 from benchmarks.sides import ROWS, STEPS
 from benchmarks.workers import RowFailed, Worker
 from experiments.results import format_table
-from prt_jax.command_line import run
 from prt_jax.errors import UserError
 
 
@@ -119,4 +118,4 @@ def render(results: dict) -> str:
 
 
 if __name__ == "__main__":
-  run(main)
+  settings.run(main)

@@ -99,6 +99,8 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
+  if config.attack.seeds_at_once < 0:
+    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for all seeds at once")
   if not model.stochastic and config.attack.num_seeds != 1:
     raise UserError(
       f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
