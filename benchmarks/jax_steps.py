@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game, init_state, make_game, state_shapes
 from prt_jax.step import critic_step, generator_step
 
 SINGLE_STEPS = ("critic", "plain", "robust")
@@ -38,7 +38,8 @@ def abstract_arguments(game: Game) -> tuple:
   """The shapes of make_arguments: enough to compile, without the memory."""
   size = game.config.data.image_size
   images = jax.ShapeDtypeStruct((game.config.train.batch_size, size, size, 3), np.float32)
-  return jax.eval_shape(lambda: init_state(game)), images, jax.eval_shape(lambda: jax.random.key(game.config.seed))
+  state = state_shapes(game)
+  return state, images, state.key
 
 
 def compile_abstract(config: ConfigDict, step: str):

@@ -171,6 +171,12 @@ def init_state(game: Game) -> TrainState:
   return state.replace(key=jax.random.key(game.config.seed))
 
 
+def state_shapes(game: Game) -> TrainState:
+  """The shapes and types of init_state, without computing it."""
+  state = jax.eval_shape(lambda: _init_state(game))
+  return state.replace(key=jax.eval_shape(lambda: jax.random.key(game.config.seed)))
+
+
 def _init_state(game: Game) -> TrainState:
   key = jax.random.key(game.config.seed)
   x = jnp.zeros((1, *game.degradation.image_shape), jnp.float32)
