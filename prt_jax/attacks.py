@@ -31,6 +31,7 @@ def adversarial_search(
   num_steps: int = 5,
   learning_rate: float = 1.0,
   reference: jax.Array | None = None,
+  seeds_at_once: int = 0,
 ) -> jax.Array:
   """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
 
@@ -47,16 +48,18 @@ def adversarial_search(
     num_steps: Adam steps.
     learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
     reference: [S, B, ...], the restorations of y where the caller has them already.
+    seeds_at_once: see over_seeds.
 
   Returns:
     delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
   """
-  restore_seeds = jax.vmap(restore, (None, 0))
-  reference = jax.lax.stop_gradient(restore_seeds(y, z) if reference is None else reference)
+  if reference is None:
+    reference = over_seeds(lambda z_s: restore(y, z_s), z, seeds_at_once)
+  reference = jax.lax.stop_gradient(reference)
 
   def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    return jnp.sum(change(restore, y, z, delta, reference))
+    return jnp.sum(change(restore, y, z, delta, reference, seeds_at_once))
 
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
   gradient = jax.jit(jax.grad(total_change))
@@ -76,9 +79,23 @@ class Search(NamedTuple):
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
-def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:
+def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -> Any:
+  """function(z_s) for every seed of z, leaves [S, ...], outputs with a leading S.
+
+  seeds_at_once: how many go through together, 0 = all. Fewer go one group after the other in a loop that keeps no
+  intermediate values but computes them again for gradients: memory of one group for a third more time.
+  """
+  num_seeds = len(jax.tree.leaves(z)[0])
+  if seeds_at_once == 0 or seeds_at_once >= num_seeds:
+    return jax.vmap(function)(z)
+  return jax.lax.map(jax.checkpoint(function), z, batch_size=seeds_at_once)
+
+
+def change(
+  restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array, seeds_at_once: int = 0
+) -> jax.Array:
   """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B]."""
-  difference = jax.vmap(restore, (None, 0))(y + delta, z) - reference
+  difference = over_seeds(lambda z_s: restore(y + delta, z_s), z, seeds_at_once) - reference
   return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / reference.shape[0]
 
 
@@ -104,9 +121,7 @@ def conditional_step(delta: jax.Array, gradient: jax.Array, eps: float, share: f
   return to_sphere((1 - share) * delta + share * to_sphere(gradient, eps), eps)
 
 
-def ifgsm(
-  restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int = 50
-) -> jax.Array:
+def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int = 50) -> jax.Array:
   """I-FGSM as in Choi et al. 2019, averaged over seeds as in paper A, App. G.
 
   delta += alpha / num_steps * sign(gradient), then clipped to [-alpha, alpha] and so that y + delta

@@ -20,6 +20,9 @@ from prt_jax.models.layers import KERNEL_INITS
 from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
+# Options of XLA's CPU compiler for a program that runs once.
+_QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # What a plain training step measures, and what a robust one adds.
@@ -93,6 +96,8 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
+  if config.attack.seeds_at_once < 0:
+    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for all seeds at once")
   if not model.stochastic and config.attack.num_seeds != 1:
     raise UserError(
       f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
@@ -157,9 +162,17 @@ def check_positive(config: ConfigDict, field: str) -> None:
 
 def init_state(game: Game) -> TrainState:
   """The state before the first step; a pure function of the config (its seed included)."""
-  # Compiled as one program: op by op, the first call would compile hundreds of small ones.
-  state = jax.jit(lambda: _init_state(game))()
+  # Compiled as one program: op by op, the first call would compile hundreds of small ones. It runs once, and on a CPU
+  # LLVM would spend nine tenths of its time on optimising the random number generators.
+  options = _QUICK_COMPILE if jax.default_backend() == "cpu" else None
+  state = jax.jit(lambda: _init_state(game), compiler_options=options)()
   return state.replace(key=jax.random.key(game.config.seed))
+
+
+def state_shapes(game: Game) -> TrainState:
+  """The shapes and types of init_state, without computing it."""
+  state = jax.eval_shape(lambda: _init_state(game))
+  return state.replace(key=jax.eval_shape(lambda: jax.random.key(game.config.seed)))
 
 
 def _init_state(game: Game) -> TrainState:

@@ -93,7 +93,13 @@ def make_gather(dataset: np.ndarray) -> Callable[[np.ndarray], jax.Array]:
 
 def to_devices(batch: np.ndarray) -> jax.Array:
   """Copies a local batch [local devices, ...] to its devices, ahead of the step that needs it."""
-  return jax.pmap(lambda x: x)(batch)
+  return _copy()(batch)
+
+
+@functools.cache
+def _copy():
+  # Made once: pmap of a new function is compiled anew, at every batch.
+  return jax.pmap(lambda x: x)
 
 
 def over_examples(function: Callable) -> Callable:

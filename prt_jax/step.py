@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax import losses
-from prt_jax.attacks import adversarial_search, l2_norm
+from prt_jax.attacks import adversarial_search, l2_norm, over_seeds
 from prt_jax.game import Game, draw_noise, restore
 from prt_jax.metrics.image import psnr
 from prt_jax.randomness import Stream, example_keys
@@ -95,7 +95,7 @@ def generator_step(
       return restore(game, params, state.batch_stats, y, z, train=train)
 
     # Running averages depend on the seed here: each seed's slice is a batch of its own.
-    return jax.vmap(one_seed)(z)
+    return over_seeds(one_seed, z, config.attack.seeds_at_once)
 
   def search(reference):
     def restore_one(y, z):
@@ -103,7 +103,7 @@ def generator_step(
       return game.degradation.estimated(x)
 
     start_keys = example_keys(key, state.step, Stream.ATTACK_START, examples)
-    attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
+    attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate", "seeds_at_once")}
     return adversarial_search(restore_one, y, z, start_keys, reference=None if frozen else reference, **attack)
 
   def loss(params):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, project_to_ball, to_sphere
+from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, over_seeds, project_to_ball, to_sphere
 from prt_jax.game import draw_noise, init_state, make_game, restore
 
 MATRIX = np.diag([5.0, 1.0, 0.5, 0.1]).astype(np.float32)
@@ -210,3 +210,32 @@ def test_ifgsm_neither_traces_nor_maps_an_eager_restore():
   y, z = jnp.full((2, 4), 0.5), jnp.zeros((3, 2, 4))
   found = ifgsm(Eager(), y, z, jax.random.key(0), alpha=0.1, num_steps=5)
   np.testing.assert_allclose(found, ifgsm(linear, y, z, jax.random.key(0), alpha=0.1, num_steps=5), atol=1e-6)
+
+
+def _wide_restore(y, z):
+  x = y + z
+  for _ in range(8):
+    x = jnp.sin(x) + z
+  return x
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_seeds_in_groups_find_the_same_delta(at_once):
+  y = jax.random.uniform(jax.random.key(0), (2, 4, 4, 3))
+  z = jax.random.normal(jax.random.key(1), (3, 2, 4, 4, 3))
+  search = functools.partial(adversarial_search, _wide_restore, y, z, jax.random.key(2), eps=0.1)
+  # Sums in another order: rounding, and what Adam makes of it where a gradient is nearly 0.
+  np.testing.assert_allclose(search(seeds_at_once=at_once), search(), rtol=1e-3, atol=1e-4)
+
+
+def test_seeds_one_after_another_need_less_memory():
+  z = jax.ShapeDtypeStruct((8, 256, 256), jnp.float32)
+
+  def temporary_bytes(seeds_at_once):
+    def total(y, z):
+      return over_seeds(lambda z_s: jnp.sum(_wide_restore(y, z_s)), z, seeds_at_once).sum()
+
+    program = jax.jit(jax.grad(total)).lower(jax.ShapeDtypeStruct(z.shape[1:], z.dtype), z).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+  assert temporary_bytes(1) < temporary_bytes(0) / 3

@@ -1,0 +1,119 @@
+"""Writes benchmarks/RESULTS.md from the JSON files of benchmarks/results/.
+
+python -m benchmarks.results
+
+Every measurement that is meant to be published is listed here with its command; one without its file is "not yet run".
+"""
+
+import importlib
+import json
+import pathlib
+import shlex
+from typing import NamedTuple
+
+from prt_jax.command_line import Parser, run
+from prt_jax.errors import UserError
+
+FOLDER = pathlib.Path(__file__).parent / "results"
+PAGE = FOLDER.with_name("RESULTS.md")
+INTRODUCTION = """# Benchmarks
+
+Written by `python -m benchmarks.results` from `benchmarks/results/*.json`; each section names the command that
+makes its file. Medians over alternating repeats after a warm-up, with the smallest and largest sample as spread.
+PyTorch is `benchmarks/torch_step.py`, which tests hold to the same losses and gradients.
+"""
+
+
+class Measurement(NamedTuple):
+  """One section: its title, its JSON file's stem, and the benchmark with its flags."""
+
+  title: str
+  stem: str
+  module: str
+  flags: str
+
+
+def _gpu_steps():
+  for batch in (64, 256):
+    for precision in ("float32", "tf32"):
+      title = f"Training step, GPU, batch {batch}, {precision} and bfloat16"
+      flags = f"--device=gpu --batch={batch} --precision={precision} --rows=all --repeats=5"
+      yield Measurement(title, f"train_step_gpu{batch}_{precision}", "train_step", flags)
+
+
+MEASUREMENTS = (
+  Measurement("Training step, CPU, batch 16", "train_step_cpu16", "train_step", "--device=cpu --batch=16"),
+  Measurement(
+    "Training step, CPU, batch 4, 2 seeds, other rows",
+    "train_step_cpu4_rows",
+    "train_step",
+    "--device=cpu --batch=4 --seeds=2 --rows=all",
+  ),
+  *_gpu_steps(),
+  Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Roofline, GPU, bfloat16", "roofline_gpu", "roofline", "--device=gpu --batch=64 --dtype=bfloat16"),
+  Measurement("Peak memory of a robust step, as compiled for a CPU", "memory_cpu", "memory", "--device=cpu"),
+  Measurement("Peak memory of a robust step, as compiled for a GPU", "memory_gpu", "memory", "--device=gpu"),
+  Measurement("Input, CPU", "input_pipeline_cpu", "input_pipeline", "--device=cpu --batch=16"),
+  Measurement("Input, GPU", "input_pipeline_gpu", "input_pipeline", "--device=gpu --batch=64"),
+  Measurement("Startup, CPU", "startup_cpu", "startup", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Startup, GPU", "startup_gpu", "startup", "--device=gpu --batch=64"),
+  Measurement("Scaling, CPU", "scaling_cpu", "scaling", "--device=cpu --batch=4 --seeds=2"),
+  Measurement(
+    "Scaling, GPU",
+    "scaling_gpu",
+    "scaling",
+    "--device=gpu --batch=64 --vary_seeds=1,2,5,10 --vary_batch=16,64,256",
+  ),
+)
+
+
+def section(measurement: Measurement, folder: pathlib.Path) -> str:
+  """Title, command, hardware, versions and table; or "not yet run"."""
+  path = folder / f"{measurement.stem}.json"
+  command = f"python -m benchmarks.{measurement.module} {measurement.flags} --json=benchmarks/results/{path.name}"
+  if not path.exists():
+    return f"## {measurement.title}\n\n    {command}\n\nnot yet run\n"
+  results = json.loads(path.read_text())
+  try:
+    table = importlib.import_module(f"benchmarks.{measurement.module}").render(results)
+    hardware, versions = results["hardware"], results["versions"]
+  except KeyError as error:
+    raise UserError(f"{path} lacks {error}: delete it and measure again") from error
+  lines = [
+    f"## {measurement.title}",
+    "",
+    f"    {results['command']}",
+    "",
+    f"{results['date']}: {hardware['processor']}, {hardware['cores_used']} cores.",
+    "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
+    *(f"{row}: {description}." for row, description in results.get("rows", {}).items()),
+    "Settings: " + ", ".join(f"{name} {value}" for name, value in results["settings"].items()) + ".",
+    "",
+    "```",
+    table,
+    "```",
+    "",
+  ]
+  if shlex.split(results["command"]) != shlex.split(command):
+    lines.insert(3, f"\n(meant to be: `{command}`)")
+  return "\n".join(lines)
+
+
+def page(folder: pathlib.Path) -> str:
+  """The whole page."""
+  return "\n".join([INTRODUCTION, *(section(measurement, folder) for measurement in MEASUREMENTS)])
+
+
+def main(argv: list[str]) -> None:
+  """Writes the page."""
+  parser = Parser(__doc__)
+  parser.add_argument("--folder", type=pathlib.Path, default=FOLDER, help="of the JSON files")
+  parser.add_argument("--output", type=pathlib.Path, default=PAGE)
+  args = parser.parse_args(argv)
+  args.output.write_text(page(args.folder))
+  print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+  run(main)

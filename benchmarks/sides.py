@@ -1,0 +1,165 @@
+"""The two sides of the comparison: prt_jax's steps and the PyTorch opponent's, on a batch that lies on the device.
+
+JAX is imported in the processes that use it alone, after settings.select_device.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from benchmarks import settings
+from benchmarks.memory_use import peak_process_bytes, program_bytes, reset_process_peak
+
+STEPS = ("critic", "plain", "robust", "cycle")
+
+JAX_ROWS = {"jax": {}, "jax_bfloat16": {"dtype": "bfloat16"}}
+TORCH_ROWS = {
+  "torch_eager": {},
+  "torch_compile": {"compiled": True},
+  "torch_autocast": {"autocast": True},
+  "torch_compile_autocast": {"compiled": True, "autocast": True},
+}
+ROWS = (*JAX_ROWS, *TORCH_ROWS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+  """Attributes:
+  description: library, version and device.
+  compile: step -> what compiling it cost, {} where nothing is compiled ahead; comes before its run.
+  run: step -> starts it, and returns how many steps (or cycles) that was.
+  wait: until everything started has ended.
+  reset_peak, peak: bytes of memory, the accelerator's where there is one.
+  """
+
+  description: str
+  compile: Callable[[str], dict]
+  run: dict[str, Callable[[], int]]
+  wait: Callable[[], None]
+  reset_peak: Callable[[], None]
+  peak: Callable[[], int]
+
+
+def make_jax_side(row, config, device, precision, _):
+  """prt_jax's own steps: the first three alone, the cycle as training dispatches it."""
+  import jax
+  import numpy as np
+
+  from benchmarks.jax_steps import SINGLE_STEPS, make_arguments, make_pixels, make_steps
+  from prt_jax import parallel
+  from prt_jax.game import make_game
+
+  if len(jax.devices()) > 1:
+    raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")
+  if JAX_ROWS[row]:
+    config.model.dtype = JAX_ROWS[row]["dtype"]
+  if device != "cpu":
+    jax.config.update("jax_default_matmul_precision", {"float32": "highest", "tf32": "tensorfloat32"}[precision])
+  alone, spread_out = make_game(config), make_game(config, axis_name=parallel.AXIS)
+  pixels = make_pixels(config)
+  initial, images, key = make_arguments(alone)
+  current = {step: jax.tree.map(jax.numpy.copy, initial) for step in SINGLE_STEPS}
+  jitted = make_steps(alone)
+  programs, run = {}, {}
+
+  def compile_step(step):
+    start = time.perf_counter()
+    programs[step] = [jitted[step].lower(current[step], images, key).compile()]
+
+    def one():
+      current[step], _ = programs[step][0](current[step], images, key)
+      return 1
+
+    run[step] = one
+    return compiled(step, start)
+
+  def compile_cycle():
+    current["cycle"] = parallel.replicate(initial)
+    count = parallel.default_steps_per_dispatch(spread_out)
+    batch = parallel.to_devices(np.broadcast_to(pixels, (1, *((count,) if count > 1 else ()), *pixels.shape)))
+    start = time.perf_counter()
+    if count == 1:
+      steps = {robust: parallel.make_train_step(spread_out, robust=robust) for robust in set(spread_out.cycle)}
+      steps = {robust: step.lower(current["cycle"], batch).compile() for robust, step in steps.items()}
+      programs["cycle"] = list(steps.values())
+      sequence = [steps[robust] for robust in spread_out.cycle]
+    else:
+      programs["cycle"] = sequence = [parallel.make_train_cycles(spread_out).lower(current["cycle"], batch).compile()]
+
+    def one():
+      for program in sequence:
+        current["cycle"] = program(current["cycle"], batch)
+      return max(1, count // len(spread_out.cycle))
+
+    run["cycle"] = one
+    return compiled("cycle", start)
+
+  def compiled(step, start):
+    analyses = [program.memory_analysis() for program in programs[step]]
+    return {"compile_s": time.perf_counter() - start, "compiled_bytes": max(map(program_bytes, analyses))}
+
+  def peak():
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_process_bytes()
+
+  return Side(
+    description=f"JAX {jax.__version__}, {jax.devices()[0].device_kind}",
+    compile=lambda step: compile_cycle() if step == "cycle" else compile_step(step),
+    run=run,
+    wait=lambda: jax.block_until_ready(current),
+    reset_peak=reset_process_peak,
+    peak=peak,
+  )
+
+
+def make_torch_side(row, config, device, precision, seeds_per_pass):
+  """The PyTorch opponent: the same steps on a batch that already lies on the device."""
+  try:
+    import torch
+  except ModuleNotFoundError as error:
+    raise ValueError("PyTorch is not installed: pip install -r requirements-test.txt") from error
+
+  from benchmarks.torch_step import TorchGame
+
+  if device == "tpu":
+    raise ValueError("PyTorch has no TPU backend of its own")
+  device = {"cpu": "cpu", "gpu": "cuda"}[device]
+  torch.manual_seed(config.seed)
+  if device == "cpu":
+    torch.set_num_threads(settings.num_cores())
+  else:
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+  game = TorchGame(config, device=device, seeds_per_pass=seeds_per_pass, **TORCH_ROWS[row])
+  size = config.data.image_size
+  pixels = torch.randint(0, 256, (config.train.batch_size, size, size, 3), dtype=torch.uint8, device=device)
+  images = game.prepare(pixels)
+
+  def critic():
+    game.critic_step(images)
+    return 1
+
+  def generator(robust):
+    game.generator_step(images, robust=robust)
+    return 1
+
+  def cycle():
+    for robust in (*[False] * (config.optim.robust_every_steps - 1), True):
+      batch = game.prepare(pixels)
+      game.critic_step(batch)
+      game.generator_step(batch, robust=robust)
+    return 1
+
+  def reset_peak():
+    reset_process_peak()
+    if device == "cuda":
+      torch.cuda.reset_peak_memory_stats()
+
+  on = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+  return Side(
+    description=f"PyTorch {torch.__version__}, {on}",
+    compile=lambda step: {},  # what torch.compile takes is in the first call
+    run=dict(zip(STEPS, (critic, lambda: generator(False), lambda: generator(True), cycle), strict=True)),
+    wait=torch.cuda.synchronize if device == "cuda" else lambda: None,
+    reset_peak=reset_peak,
+    peak=torch.cuda.max_memory_allocated if device == "cuda" else peak_process_bytes,
+  )
