@@ -21,10 +21,11 @@ from experiments.results import FOLDER, format_table, mean_and_spread, write_res
 from prt_jax.lipschitz import elementary_bound
 from prt_jax.metrics.joint import joint_wasserstein
 
-WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # lambda of the deterministic estimators
-STOCHASTIC_WEIGHTS = (0.0, 1.0, 10.0)
+WEIGHTS = (0.0, 0.001, 0.003, 0.01, 0.1, 1.0, 3.0, 10.0, 30.0)  # lambda of the deterministic estimators
+STOCHASTIC_WEIGHTS = (0.0, 1.0)
 GRID = 20_001  # points for the slope, over the range of the measurements that the index is computed on
 DRAWS = 64  # of Z, each of which makes a stochastic estimator a function whose slope counts
+FREQUENCIES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the hand-made estimators
 SETS, POINTS = 4, 1000  # samples for the index, and the size of each
 SMOKE = {"width": 16, "batch_size": 32, "num_steps": 60}
 
@@ -61,6 +62,12 @@ def posterior_sample(y, noise_std: float, seed: int) -> np.ndarray:
   return np.asarray(y) / (1 + noise_std**2) + posterior_std(noise_std) * noise
 
 
+def hand_made(y, noise_std: float, frequency: float) -> np.ndarray:
+  """The posterior's mean plus a sine of the posterior's variance: deterministic, nearer to a sampler the faster."""
+  y = np.asarray(y, np.float64)
+  return y / (1 + noise_std**2) + 2**0.5 * posterior_std(noise_std) * np.sin(2 * np.pi * frequency * y)
+
+
 def evaluate(settings: Settings, runs: Runs, state: State) -> list[dict]:
   """K and the joint index of each run.
 
@@ -90,24 +97,34 @@ def evaluate(settings: Settings, runs: Runs, state: State) -> list[dict]:
     results.append({
       "robust_weight": float(runs.robust_weight[index]), "stochastic": bool(stochastic), "seed": int(runs.seed[index]),
       "K": float(max(slopes)), "joint_index": float(np.mean(values)), "joint_index_per_sample": values,
-      "elementary_bound": bound, "obeys_bound": float(max(slopes)) >= bound,
+      "elementary_bound": bound, "above_bound": float(max(slopes)) >= bound,
     })
   return results
 
 
 def references(noise_std: float) -> dict:
   """The floor of the estimated index, and the estimators that need no training."""
-  floors, fresh, means = [], [], []
+  floors, fresh, means, sines = [], [], [], {frequency: [] for frequency in FREQUENCIES}
   for index, (x, y) in enumerate(samples(noise_std)):
     floors.append(joint_wasserstein(x, y, posterior_sample(y, noise_std, index)))
     others = measure(jax.random.fold_in(jax.random.key(5), index), POINTS, noise_std)
     fresh.append(joint_wasserstein(x, y, *others))
     means.append(joint_wasserstein(x, y, y / (1 + noise_std**2)))
+    for frequency, values in sines.items():
+      values.append(joint_wasserstein(x, y, hand_made(y, noise_std, frequency)))
   return {
     "m": least_deviation(noise_std),
     "floor_posterior_sampler_same_y": mean_and_spread(floors),
     "floor_independent_samples": mean_and_spread(fresh),
     "posterior_mean": {"K": 1 / (1 + noise_std**2), "joint_index": mean_and_spread(means)},
+    "hand_made": [
+      {
+        "frequency": frequency,
+        "K": 1 / (1 + noise_std**2) + 2**0.5 * posterior_std(noise_std) * 2 * np.pi * frequency,
+        "joint_index": mean_and_spread(values),
+      }
+      for frequency, values in sines.items()
+    ],
   }
 
 
@@ -139,6 +156,9 @@ def draw(results: list[dict], rows: list[dict], reference: dict, folder: pathlib
     left.plot(*points, marker, color=color, label=f"{'stochastic' if stochastic else 'deterministic'} GANs")
   mean = reference["posterior_mean"]
   left.plot(mean["joint_index"]["mean"], mean["K"], "*", color=BLACK, markersize=8, label="posterior mean")
+  made = reference["hand_made"]
+  points = [one["joint_index"]["mean"] for one in made], [one["K"] for one in made]
+  left.plot(*points, "^", color=BLACK, markerfacecolor="none", label="hand-made sines")
   index = np.geomspace(0.05, 0.99 * reference["m"], 200)
   left.plot(index, reference["m"] / index - 1, "--", color=BLACK, label="$m / W_1 - 1$")
   floor = reference["floor_posterior_sampler_same_y"]["mean"]
@@ -176,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
   weights, stochastic_weights = WEIGHTS, STOCHASTIC_WEIGHTS
   if args.smoke:
     settings, args.seeds = settings._replace(**SMOKE), 1
-    weights, stochastic_weights = WEIGHTS[::4], STOCHASTIC_WEIGHTS[:1]
+    weights, stochastic_weights = WEIGHTS[::5], STOCHASTIC_WEIGHTS[:1]
     args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")
     args.out = args.workdir / "results" if args.out == FOLDER else args.out
     jax.config.update("jax_disable_most_optimizations", True)  # the tiny programs compile far longer than they run
@@ -184,7 +204,12 @@ def main(argv: list[str] | None = None) -> None:
   started = time.monotonic()
   results = evaluate(settings, runs, train(settings, runs, args.workdir))
   rows, reference = summarise(results), references(settings.noise_std)
-  correlations, violations = trend(rows), sum(not result["obeys_bound"] for result in results)
+  correlations = trend(rows)
+  # The bound is on deterministic estimators: that stochastic ones may lie below it is the point of having noise.
+  below = {
+    kind: [not result["above_bound"] for result in results if result["stochastic"] == (kind == "stochastic")]
+    for kind in ("deterministic", "stochastic")
+  }
   print(format_table(
     ["estimator", "lambda", "K", "std over seeds", "joint index", "std over seeds"],
     [["stochastic" if row["stochastic"] else "deterministic", row["robust_weight"],
@@ -193,10 +218,12 @@ def main(argv: list[str] | None = None) -> None:
   floor, fresh = (reference[f"floor_{name}"]["mean"] for name in ("posterior_sampler_same_y", "independent_samples"))
   print(f"m = {reference['m']:.4f}; index of the posterior sampler {floor:.4f}, of independent samples {fresh:.4f}")
   print(f"Spearman of lambda with K {correlations['K']:.2f}, with the index {correlations['joint_index']:.2f}")
-  print(f"points that violate K >= m / W_1 - 1: {violations} of {len(results)}")
+  for kind, runs_below in below.items():
+    print(f"{kind} estimators with K < m / W_1 - 1: {sum(runs_below)} of {len(runs_below)}")
   protocol = {"settings": settings._asdict(), "points": POINTS, "sets": SETS, "grid": GRID, "draws_of_z": DRAWS}
   content = {"rows": rows, "runs": results, "references": reference, "spearman": correlations}
-  content |= {"violations": violations, "protocol": protocol | {"smoke": args.smoke}}
+  content |= {"violations": sum(below["deterministic"]), "stochastic_below_bound": sum(below["stochastic"])}
+  content |= {"protocol": protocol | {"smoke": args.smoke}}
   write_results(args.out, "gaussian_tradeoff", content, time.monotonic() - started)
   draw(results, rows, reference, args.out)
 

@@ -31,7 +31,7 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   size = f"central squares of {crop} pixels" if crop else "whole images"
   table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
   write_text(output / "table.md", table)
-  content = {"images": images, "crop": crop, "networks": summary}
+  content = {"set": name, "images": images, "crop": crop, "networks": summary}
   write_text(output / "summary.json", json.dumps(content, indent=2) + "\n")
   curves = [
     Curve(

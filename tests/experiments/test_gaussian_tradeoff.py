@@ -29,7 +29,7 @@ def test_smoke_writes_json_and_figure_and_resumes(tmp_path, capsys):
   assert results["protocol"]["smoke"]
   assert {"command", "hardware", "spearman"} <= results.keys()
   assert (tmp_path / "toy_smoke" / "results" / "gaussian_tradeoff.png").exists()
-  assert "violate" in capsys.readouterr().out
+  assert "deterministic estimators with K < m" in capsys.readouterr().out
 
 
 def test_a_run_in_parts_is_the_run_in_one(tmp_path):
@@ -92,10 +92,22 @@ def test_k_and_the_index_of_linear_estimators(slope, monkeypatch):
   runs = gaussian_tradeoff.make_runs((0.0,), (), 1)
   (result,) = gaussian_tradeoff.evaluate(Settings(width=2), runs, linear_state(slope))
   assert result["K"] == pytest.approx(slope, rel=1e-2)
-  assert result["obeys_bound"]
+  assert result["above_bound"]
   if slope == 0.5:  # the posterior mean
     reference = gaussian_tradeoff.references(1.0)["posterior_mean"]["joint_index"]["mean"]
     assert result["joint_index"] == pytest.approx(reference, abs=1e-5)
+
+
+def test_hand_made_estimators_buy_their_index_with_their_slope(monkeypatch):
+  monkeypatch.setattr(gaussian_tradeoff, "POINTS", 200)
+  reference = gaussian_tradeoff.references(1.0)
+  made = reference["hand_made"]
+  y = np.linspace(-3, 3, 100_001)
+  for one in made:
+    slopes = np.diff(gaussian_tradeoff.hand_made(y, 1.0, one["frequency"])) / np.diff(y)
+    assert one["K"] == pytest.approx(np.abs(slopes).max(), rel=1e-3)
+    assert one["K"] >= reference["m"] / one["joint_index"]["mean"] - 1
+  assert made[-1]["joint_index"]["mean"] < made[0]["joint_index"]["mean"]
 
 
 def test_the_least_deviation_is_the_posterior_means():

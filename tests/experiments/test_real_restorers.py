@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import real_restorers
+from experiments import real_restorers, real_restorers_summary
 from experiments.real_restorers_report import complete_images, render_table, report, summarise
+from experiments.real_restorers_summary import COLORS
+from prt_jax.errors import UserError
 
 
 @pytest.fixture
@@ -63,3 +65,16 @@ def test_means_are_over_images_and_bounds_are_maxima():
   assert summary["imdn"]["points"][0]["output_psnr_db"] == 25
   assert summary["imdn"]["points"][0]["lipschitz"] == 7
   assert "| imdn | distortion | 31.00 | 25.0 / 40.0 |" in render_table(summary, "caption")
+
+
+def test_runs_are_summed_up_in_one_figure(tmp_path):
+  points = [{"input_psnr_db": 50.0 - i, "output_psnr_db": 40.0 - i} for i in range(3)]
+  summary = {"set": "Set5", "crop": 128, "images": ["a", "b"], "networks": {n: {"points": points} for n in COLORS}}
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+  real_restorers_summary.main([str(tmp_path / "run"), str(tmp_path / "run"), f"--out={tmp_path}"])
+  assert json.loads((tmp_path / "real_restorers.json").read_text())["runs"] == [summary, summary]
+  assert (tmp_path / "real_restorers.png").exists()
+  assert real_restorers_summary.title(summary) == "Set5, central 128x128, 2 images"
+  with pytest.raises(UserError, match="holds no summary"):
+    real_restorers_summary.main([str(tmp_path / "absent")])
