@@ -41,6 +41,17 @@ def test_measures_once_and_reports(interpolation_alone, tmp_path):
   assert (tmp_path / "out" / "strips" / "a.png").exists()
 
 
+def test_psnr_alone(interpolation_alone, tmp_path, capsys):
+  (tmp_path / "in").mkdir()
+  for name, value in (("a", 7), ("b", 200)):
+    Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(tmp_path / "in" / f"{name}.png")
+  (tmp_path / "out").mkdir()
+  real_restorers.measure_psnr(tmp_path / "in", None, tmp_path / "out", 0)
+  written = json.loads((tmp_path / "out" / "psnr_y.json").read_text())["bicubic"]
+  assert written["images"].keys() == {"a", "b"}
+  assert "bicubic: PSNR-Y" in capsys.readouterr().out  # interpolation of a constant is that constant
+
+
 def line(network, image, alpha, output=30.0):
   return {
     "network": network, "image": image, "alpha_255": alpha, "input_psnr_db": 40.0, "output_psnr_db": output,
@@ -63,7 +74,7 @@ def test_means_are_over_images_and_bounds_are_maxima():
   ]
   summary = summarise(lines, ["a", "b"])
   assert summary["imdn"]["points"][0]["output_psnr_db"] == 25
-  assert summary["imdn"]["points"][0]["lipschitz"] == 7
+  assert summary["imdn"]["points"][0]["lipschitz"] == summary["imdn"]["points"][0]["lipschitz_mean"] == 7
   assert "| imdn | distortion | 31.00 | 25.0 / 40.0 |" in render_table(summary, "caption")
 
 
