@@ -175,7 +175,7 @@ def draw(results: list[dict], rows: list[dict], reference: dict, folder: pathlib
     values = [row[name]["mean"] for row in rows]
     axes.errorbar(positions, values, [row[name]["std"] for row in rows], fmt=f"{marker}-", color=color, capsize=2)
   right.set(xlabel=r"$\lambda$ of the deterministic GANs", yscale="log")
-  right.set_xticks(positions, names)
+  right.set_xticks(positions, names, rotation=45)
   right.set_ylabel("K (circles)", color=BLUE)
   twin.set_ylabel("joint index (triangles)")
   twin.spines["right"].set_visible(True)
