@@ -97,6 +97,7 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
 
 def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, crop: int) -> None:
   """Prints the mean PSNR-Y of each network; writes psnr_y.json with that of every image."""
+  output.mkdir(parents=True, exist_ok=True)
   pairs = list(read_pairs(images, Reading(SCALE, mod_crop=True, crop=crop), bicubic_measure(SCALE)))
   results = {}
   for network, (file, _) in NETWORKS.items():

@@ -45,7 +45,6 @@ def test_psnr_alone(interpolation_alone, tmp_path, capsys):
   (tmp_path / "in").mkdir()
   for name, value in (("a", 7), ("b", 200)):
     Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(tmp_path / "in" / f"{name}.png")
-  (tmp_path / "out").mkdir()
   real_restorers.measure_psnr(tmp_path / "in", None, tmp_path / "out", 0)
   written = json.loads((tmp_path / "out" / "psnr_y.json").read_text())["bicubic"]
   assert written["images"].keys() == {"a", "b"}
