@@ -31,7 +31,7 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   size = f"central squares of {crop} pixels" if crop else "whole images"
   table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
   write_text(output / "table.md", table)
-  content = {"images": images, "crop": crop, "networks": summary}
+  content = {"set": name, "images": images, "crop": crop, "networks": summary}
   write_text(output / "summary.json", json.dumps(content, indent=2) + "\n")
   curves = [
     Curve(
@@ -55,7 +55,7 @@ def complete_images(lines: list[dict]) -> list[str]:
 
 
 def summarise(lines: list[dict], images: list[str]) -> dict:
-  """{network: {"psnr_y_db", "points": [{alpha_255, input_psnr_db, output_psnr_db, lipschitz}, ...]}}, means (max K)."""
+  """{network: {"psnr_y_db", "points": [{"alpha_255", "input_psnr_db", ...}, ...]}}: means; "lipschitz" is a maximum."""
   summary = {}
   for network in NETWORKS:
     mine = [line for line in lines if line["network"] == network and line["image"] in images]
@@ -67,6 +67,7 @@ def summarise(lines: list[dict], images: list[str]) -> dict:
         "input_psnr_db": float(np.mean([line["input_psnr_db"] for line in at_alpha])),
         "output_psnr_db": float(np.mean([line["output_psnr_db"] for line in at_alpha])),
         "lipschitz": max(line["lipschitz"] for line in at_alpha),
+        "lipschitz_mean": float(np.mean([line["lipschitz"] for line in at_alpha])),
       })
     distortion = float(np.mean([line["psnr_y_db"] for line in mine if line["alpha_255"] == ALPHAS[0]]))
     summary[network] = {"psnr_y_db": distortion, "points": points}
@@ -74,14 +75,16 @@ def summarise(lines: list[dict], images: list[str]) -> dict:
 
 
 def render_table(summary: dict, caption: str) -> str:
-  """Markdown: output PSNR / input PSNR of each network and alpha, and the largest K that an attack showed."""
+  """Markdown: output PSNR / input PSNR of each network and alpha, their K at the smallest, the largest K of all."""
   header = " | ".join(f"{alpha}/255" for alpha in ALPHAS)
-  rows = [f"{caption}\n", f"| network | trained for | PSNR-Y | {header} | K >= |", "|---" * (len(ALPHAS) + 4) + "|"]
+  title = f"| network | trained for | PSNR-Y | {header} | mean K at {ALPHAS[0]}/255 | K >= |"
+  rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 5) + "|"]
   for network, (_, kind) in NETWORKS.items():
     points = summary[network]["points"]
     cells = " | ".join(f"{point['output_psnr_db']:.1f} / {point['input_psnr_db']:.1f}" for point in points)
     largest = max(point["lipschitz"] for point in points)
-    rows.append(f"| {network} | {kind} | {summary[network]['psnr_y_db']:.2f} | {cells} | {largest:,.0f} |")
+    distortion, mean = summary[network]["psnr_y_db"], points[0]["lipschitz_mean"]
+    rows.append(f"| {network} | {kind} | {distortion:.2f} | {cells} | {mean:.1f} | {largest:,.0f} |")
   return "\n".join(rows) + "\n"
 
 
@@ -92,7 +95,7 @@ def picture_strip(folder: pathlib.Path, image: str) -> np.ndarray:
     tiles = []
     for network in NETWORKS:
       pixels = np.asarray(Image.open(folder / f"{image}-{network}-{alpha:02d}.png"), np.float32) / 255
-      top, left = ((side - WINDOW) // 2 for side in pixels.shape[:2])
+      top, left = (max(side - WINDOW, 0) // 2 for side in pixels.shape[:2])
       tiles.append(pixels[top : top + WINDOW, left : left + WINDOW])
     columns.append((f"{alpha}/255" if alpha else "not attacked", np.stack(tiles)))
   return draw_grid(columns)

@@ -34,10 +34,15 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   return x
 
 
-def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
-  """PSNR of the luma of two RGB images [H,W,3] in [0, 1], rounded to 8 bits, without BORDER pixels on each side; dB."""
+def check_size(x, reference: np.ndarray) -> None:
+  """UserError unless a restoration [H,W,3] has the size of the image that it restores."""
   if x.shape != reference.shape:
     raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
+
+
+def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
+  """PSNR of the luma of two RGB images [H,W,3] in [0, 1], rounded to 8 bits, without BORDER pixels on each side; dB."""
+  check_size(x, reference)
   luma, reference_luma = (
     (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
     for image in (np.asarray(x, np.float64), np.asarray(reference, np.float64))

@@ -70,6 +70,14 @@ def test_two_outputs_are_the_least(images, tmp_path):
     explore.main(["--restorer=bicubic", f"--input={images}", f"--output={tmp_path}", "--num_outputs=1"])
 
 
+def test_a_restoration_of_another_size_is_one_clear_line():
+  pair = Pair("p", np.zeros((64, 64, 3), np.float32), np.zeros((16, 16, 3), np.float32))
+  with pytest.raises(UserError, match="the restoration has shape"):
+    explore.explore_image(
+      Restorer("small", lambda y, z: y), pair, jax.random.key(0), num_outputs=2, min_input_psnr=30.0, num_steps=1
+    )
+
+
 def test_restorers_of_the_audit_are_those_of_the_exploration(images, tmp_path):
   with pytest.raises(UserError, match="--checkpoint=FILE"):
     explore.main(["--restorer=imdn", f"--input={images}", f"--output={tmp_path}"])

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import real_restorers
+from experiments import real_restorers, real_restorers_summary
 from experiments.real_restorers_report import complete_images, render_table, report, summarise
+from experiments.real_restorers_summary import COLORS
+from prt_jax.errors import UserError
 
 
 @pytest.fixture
@@ -39,6 +41,16 @@ def test_measures_once_and_reports(interpolation_alone, tmp_path):
   assert (tmp_path / "out" / "strips" / "a.png").exists()
 
 
+def test_psnr_alone(interpolation_alone, tmp_path, capsys):
+  (tmp_path / "in").mkdir()
+  for name, value in (("a", 7), ("b", 200)):
+    Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(tmp_path / "in" / f"{name}.png")
+  real_restorers.measure_psnr(tmp_path / "in", None, tmp_path / "out", 0)
+  written = json.loads((tmp_path / "out" / "psnr_y.json").read_text())["bicubic"]
+  assert written["images"].keys() == {"a", "b"}
+  assert "bicubic: PSNR-Y" in capsys.readouterr().out  # interpolation of a constant is that constant
+
+
 def line(network, image, alpha, output=30.0):
   return {
     "network": network, "image": image, "alpha_255": alpha, "input_psnr_db": 40.0, "output_psnr_db": output,
@@ -61,5 +73,18 @@ def test_means_are_over_images_and_bounds_are_maxima():
   ]
   summary = summarise(lines, ["a", "b"])
   assert summary["imdn"]["points"][0]["output_psnr_db"] == 25
-  assert summary["imdn"]["points"][0]["lipschitz"] == 7
+  assert summary["imdn"]["points"][0]["lipschitz"] == summary["imdn"]["points"][0]["lipschitz_mean"] == 7
   assert "| imdn | distortion | 31.00 | 25.0 / 40.0 |" in render_table(summary, "caption")
+
+
+def test_runs_are_summed_up_in_one_figure(tmp_path):
+  points = [{"input_psnr_db": 50.0 - i, "output_psnr_db": 40.0 - i} for i in range(3)]
+  summary = {"set": "Set5", "crop": 128, "images": ["a", "b"], "networks": {n: {"points": points} for n in COLORS}}
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+  real_restorers_summary.main([str(tmp_path / "run"), str(tmp_path / "run"), f"--out={tmp_path}"])
+  assert json.loads((tmp_path / "real_restorers.json").read_text())["runs"] == [summary, summary]
+  assert (tmp_path / "real_restorers.png").exists()
+  assert real_restorers_summary.title(summary) == "Set5, central 128x128, 2 images"
+  with pytest.raises(UserError, match="holds no summary"):
+    real_restorers_summary.main([str(tmp_path / "absent")])

@@ -1,0 +1,69 @@
+"""The sweep on images: its configs, its joint index on a restorer whose answer is known, its command."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import image_tradeoff
+from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.errors import UserError
+from prt_jax.features.extractors import make_extractor
+from prt_jax.game import init_state, make_game
+from prt_jax.posterior import Weights
+from tests.conftest import CACHE
+
+RESULTS = (
+  "lipschitz_median", "lipschitz_max", "strong_lipschitz_median", "strong_lipschitz_max", "consistency_db",
+  "robustness_db", "psnr_db", "frechet",
+)  # fmt: skip
+
+
+def train_nothing(config, workdir):
+  """Stands for train.train, which has tests of its own and is compiled for a minute: saves the initial networks."""
+  claim_workdir(workdir, config)
+  state = init_state(make_game(config)).replace(step=np.int32(config.train.num_steps))
+  checkpoints = Checkpoints(workdir, 1)
+  checkpoints.save(state)
+  checkpoints.close()
+  return state
+
+
+def test_the_command_sweeps_and_writes_json_and_figure(photographs, tmp_path, monkeypatch):
+  monkeypatch.setattr(image_tradeoff, "train", train_nothing)
+  report = {"step": 4, "results": {name: {"value": 1.0} for name in RESULTS}}
+  monkeypatch.setattr(image_tradeoff.evaluate, "evaluate", lambda config, workdir: report)
+  image_tradeoff.main([
+    "--smoke", f"--workdir={tmp_path / 'runs'}", "--weights", "0", "500", "--noise_stds", "0.05",
+    "--set", "data.source=folder", f"data.path={photographs}", f"data.cache_dir={CACHE}",
+  ])
+  results = json.loads((tmp_path / "runs_smoke" / "results" / "image_tradeoff.json").read_text())
+  assert [run["robust_weight"] for run in results["runs"]] == [0, 500]
+  assert {(run["noise_std"], run["step"]) for run in results["runs"]} == {(0.05, 4)}
+  assert all(run["K_median"] > 0 and np.isfinite(run["sqrt_joint_frechet"]) for run in results["runs"])
+  assert (tmp_path / "runs_smoke" / "results" / "image_tradeoff.png").exists()
+
+
+def test_the_index_of_a_restorer_that_returns_the_original_is_zero(tiny_config, monkeypatch):
+  game = make_game(tiny_config)
+  tiny_config.eval.feature_extractor = "pixels"
+  extractor = make_extractor(tiny_config.eval, CACHE)
+  images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+  weights = Weights.of(init_state(game))
+  worse = image_tradeoff.joint_index(game, weights, extractor, images, 4)
+  monkeypatch.setattr(image_tradeoff, "_restore", lambda game, weights, x, rows: (x, jnp.asarray(x)))
+  assert image_tradeoff.joint_index(game, weights, extractor, images, 4) < 1e-2 < worse
+
+
+def test_changes_reach_the_config_and_mistakes_are_named():
+  changes = image_tradeoff.parse_changes(["data.path=a/b", "train.batch_size=8", "optim.decay_steps=[1, 2]"])
+  config = image_tradeoff.make_config("sr4", True, 5.0, 0.05, changes)
+  assert (config.data.path, config.train.batch_size, config.optim.robust_weight) == ("a/b", 8, 5.0)
+  assert (config.degradation.factor, config.degradation.noise_std, config.model.stochastic) == (4, 0.05, False)
+  with pytest.raises(UserError, match=r"GROUP\.FIELD=VALUE"):
+    image_tradeoff.parse_changes(["data.path"])
+  with pytest.raises(UserError, match="--set"):
+    image_tradeoff.make_config("sr4", True, 5.0, 0.0, {"data.nothing": 1})
+  with pytest.raises(UserError, match="sr5"):
+    image_tradeoff.make_config("sr5", True, 5.0, 0.0, {})
