@@ -118,9 +118,9 @@ def _demo(config):
   """Minutes on two CPU cores, no download: 32x32 crops of the embedded photographs."""
   _halve_images(config)
   config.data.update(source="sample", resize=0)
-  config.optim.update(learning_rate=4e-4, decay_steps=(550, 700))
+  config.optim.update(learning_rate=4e-4, decay_steps=(450, 600))
   config.train.update(
-    num_steps=800, batch_size=16, log_every_steps=40, checkpoint_every_steps=200, image_every_steps=200
+    num_steps=660, batch_size=16, log_every_steps=60, checkpoint_every_steps=180, image_every_steps=180
   )
   config.eval.update(num_examples=256, batch_size=32, strong_num_examples=32)
 

@@ -131,7 +131,7 @@ def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Ar
   if pair.x is not None:
     result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0])]))
   if restorer.degrade is not None:
-    degraded = restorer.degrade(jnp.clip(x[:, 0], 0, 1))
+    degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
     if degraded.shape[1:] != y.shape[1:]:
       raise UserError(f"degrade returns shape {degraded.shape[1:]} for a restoration of a measurement {y.shape[1:]}")
     seeds_of_y = jnp.broadcast_to(y, degraded.shape)
