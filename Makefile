@@ -10,7 +10,7 @@ demo: .venv/package
 
 test: .venv/tests
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tests
 	$(RUN) -m ruff check .

@@ -126,7 +126,7 @@ def _demo(config):
 
 
 def _mini(config):
-  """The papers' comparison on 32x32 images: about 40 minutes a variant on two CPU cores. docs/results.md."""
+  """The papers' comparison on 32x32 images: about an hour for stochastic-robust on a CPU core, less for the others."""
   _halve_images(config)
   config.optim.update(learning_rate=2e-4, decay_steps=(2_400,))
   config.train.update(

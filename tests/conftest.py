@@ -25,6 +25,15 @@ from tests import tiny
 jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
 
 
+# The files that take minutes, longest first: started last, one of them would run alone on its worker.
+LONG_FILES = ("test_train.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py")
+
+
+def pytest_collection_modifyitems(items):
+  rank = {name: place for place, name in enumerate(LONG_FILES)}
+  items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory):
   """A folder of smooth random 32x32 pictures, train/ and val/, the same in every session."""

@@ -231,9 +231,14 @@ def test_seeds_in_groups_find_the_same_delta(at_once):
 def test_seeds_one_after_another_need_less_memory():
   z = jax.ShapeDtypeStruct((8, 256, 256), jnp.float32)
 
+  def deep(y, z):
+    for _ in range(8):
+      z = jnp.sin(z @ y)  # a product that no compiler fuses away
+    return jnp.sum(z)
+
   def temporary_bytes(seeds_at_once):
     def total(y, z):
-      return over_seeds(lambda z_s: jnp.sum(_wide_restore(y, z_s)), z, seeds_at_once).sum()
+      return over_seeds(lambda z_s: deep(y, z_s), z, seeds_at_once).sum()
 
     program = jax.jit(jax.grad(total)).lower(jax.ShapeDtypeStruct(z.shape[1:], z.dtype), z).compile()
     return program.memory_analysis().temp_size_in_bytes
