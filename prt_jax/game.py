@@ -5,6 +5,7 @@ argument and are pure.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ PLAIN_SCALARS = (
 ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Game:
   """Attributes:
   generator: module (network input, z, train) -> image, or the second coordinate of a point.
@@ -195,6 +196,7 @@ def _init_state(game: Game) -> TrainState:
   )
 
 
+@functools.partial(jax.jit, static_argnames=("game", "train"))
 def restore(
   game: Game, params: Any, batch_stats: Any, y: jax.Array, z: tuple[jax.Array, ...], *, train: bool
 ) -> tuple[jax.Array, Any]:
@@ -223,3 +225,9 @@ def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, 
   if game.config.model.stochastic:
     return sample_noise(keys, game.noise_shapes, num_seeds, game.config.model.noise)
   return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)
+
+
+@functools.partial(jax.jit, static_argnames="game")
+def judge(game: Game, params: Any, x: jax.Array) -> jax.Array:
+  """The critic's logits [B] of images (or points) x [B, ...]."""
+  return game.critic.apply({"params": params}, x)

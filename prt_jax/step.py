@@ -4,13 +4,15 @@ Pure functions of (game, state, batch, key). Inside a mapped axis, losses are me
 examples and gradients are averaged over the axis, so that the result is the global batch's.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from prt_jax import losses
 from prt_jax.attacks import adversarial_search, l2_norm, over_seeds
-from prt_jax.game import Game, draw_noise, restore
+from prt_jax.game import Game, draw_noise, judge, restore
 from prt_jax.metrics.image import psnr
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
@@ -34,6 +36,7 @@ def measure(game: Game, state: TrainState, x: jax.Array, key: jax.Array) -> jax.
   return game.degradation.degrade(x, example_keys(key, state.step, Stream.MEASUREMENT, global_examples(game, len(x))))
 
 
+@functools.partial(jax.jit, static_argnames="game")
 def critic_step(game: Game, state: TrainState, batch: jax.Array, key: jax.Array) -> tuple[TrainState, Scalars]:
   """Updates the critic on real images against one restoration of each of their measurements.
 
@@ -51,7 +54,7 @@ def critic_step(game: Game, state: TrainState, batch: jax.Array, key: jax.Array)
 
   def loss(params):
     def critic(x):
-      return game.critic.apply({"params": params}, x)
+      return judge(game, params, x)
 
     real_logits, r1 = losses.logits_and_r1_penalty(critic, batch)
     fake_logits = critic(fake)
@@ -109,7 +112,7 @@ def generator_step(
   def loss(params):
     restored, batch_stats = restore_seeds(params, y, train=True)
     fake, batch_stats = jax.tree.map(lambda seeds: seeds[0], (restored, batch_stats))
-    adversarial = jnp.mean(losses.generator_loss(game.critic.apply({"params": state.critic_params}, fake)))
+    adversarial = jnp.mean(losses.generator_loss(judge(game, state.critic_params, fake)))
     scalars = {"generator_loss": adversarial}
     total = adversarial
     if robust:

@@ -7,7 +7,9 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".pytest_cache" / "prt_jax"
 # The tests' nets are compiled far longer than they run; these flags make that several times shorter.
-FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS = (
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1"
+)
 if importlib.metadata.version("jax").startswith("0.10."):
   FLAGS += " --xla_cpu_use_fusion_emitters=false"  # later versions end the process at this flag
 os.environ["JAX_PLATFORMS"] = "cpu"

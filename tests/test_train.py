@@ -96,35 +96,26 @@ def wait_for(process, condition):
     time.sleep(0.002)
 
 
-def test_killed_at_any_moment_a_run_ends_as_if_nothing_happened(finished, photographs, tmp_path):
-  """SIGKILL while a checkpoint is being written, again after a log line, and a torn last line."""
+def test_killed_or_stopped_at_any_moment_a_run_ends_as_if_nothing_happened(finished, photographs, tmp_path):
+  """SIGKILL while a checkpoint is being written, SIGTERM, SIGKILL after a log line, and a torn last line."""
   workdir = tmp_path / "run"
-  folder = workdir / "checkpoints"
+  folder, log = workdir / "checkpoints", workdir / "metrics.jsonl"
   process = start(f"--workdir={workdir}", path=photographs)
   wait_for(process, lambda: folder.exists() and any("tmp" in path.name for path in folder.iterdir()))
   process.kill()
   process.wait()
   process = start(f"--workdir={workdir}", path=photographs)
-  log = workdir / "metrics.jsonl"
-  wait_for(process, lambda: log.exists() and '"step": 6' in log.read_text())
-  process.kill()
-  process.wait()
-  with log.open("a") as file:
-    file.write('{"step": 9, "critic_lo')
-  result = run(f"--workdir={workdir}", path=photographs)
-  assert result.returncode == 0, result.stderr
-  assert_same_run(finished[0], workdir)
-
-
-def test_sigterm_saves_and_the_same_command_goes_on(finished, photographs, tmp_path):
-  workdir = tmp_path / "run"
-  process = start(f"--workdir={workdir}", path=photographs)
-  log = workdir / "metrics.jsonl"
   wait_for(process, lambda: log.exists() and '"step": 3' in log.read_text())
   process.send_signal(signal.SIGTERM)
   output, _ = process.communicate(timeout=TIMEOUT)
   assert process.returncode == 0, output
   assert "stopped by SIGTERM after step" in output
+  process = start(f"--workdir={workdir}", path=photographs)
+  wait_for(process, lambda: '"step": 6' in log.read_text())
+  process.kill()
+  process.wait()
+  with log.open("a") as file:
+    file.write('{"step": 9, "critic_lo')
   result = run(f"--workdir={workdir}", path=photographs)
   assert result.returncode == 0, result.stderr
   assert "resuming" in result.stderr

@@ -7,6 +7,7 @@ import pytest
 from experiments import super_resolution_figure, table1
 from experiments.image_runs import ImageRun, summarise
 from prt_jax.errors import UserError
+from tests.conftest import CACHE
 
 
 def report(**values):
@@ -44,7 +45,7 @@ def test_the_verdict_is_decided_by_numbers():
 @pytest.fixture
 def smoke(tmp_path):
   """Arguments of a run in seconds, and where its results go."""
-  cache = f"data.cache_dir={tmp_path / 'cache'}"
+  cache = f"data.cache_dir={CACHE}"
   arguments = [f"--workdir={tmp_path / 'runs'}", "--smoke", "--variants", "deterministic-erratic", "--set", cache]
   return arguments, tmp_path / "runs_smoke"
 
