@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 # PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
@@ -22,35 +21,27 @@ KERNEL_INITS: dict[str, Callable] = {
 }
 
 
-SMALL_PLANE = 4  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
+SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
   """Cross-correlation with zero padding to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O].
 
-  as_matmul: the same sums as two matrix products (patches gathered by a constant 0/1 matrix, then
-  the kernel), which compile and run faster than a convolution on a small plane and only there.
+  as_matmul: the same sums as one matrix product of gathered patches, many times faster than a
+  convolution on a small plane and only there: elsewhere the patches cost more than the product.
   """
-  kernel_height, kernel_width, in_channels, out_channels = kernel.shape
+  kernel_height, kernel_width, _, out_channels = kernel.shape
   if kernel_height == kernel_width == 1:
     return x @ kernel[0, 0]
   if not as_matmul:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
   batch, height, width, _ = x.shape
-  selection = jnp.asarray(_patch_selection(height, width, kernel_height, kernel_width), x.dtype)
-  patches = jnp.einsum("pq,bqc->bpc", selection, x.reshape(batch, height * width, in_channels))
+  rows, columns = kernel_height // 2, kernel_width // 2
+  padded = jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
+  taps = itertools.product(range(kernel_height), range(kernel_width))
+  patches = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in taps], -1)
   products = patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)
-  return products.reshape(*x.shape[:3], out_channels)
-
-
-def _patch_selection(height: int, width: int, kernel_height: int, kernel_width: int) -> np.ndarray:
-  """0/1 [H*W*h*w, H*W]: row (pixel, tap) picks the pixel under that tap, or nothing where the tap is outside."""
-  selection = np.zeros((height, width, kernel_height, kernel_width, height, width), np.float32)
-  for row, column, i, j in itertools.product(*map(range, selection.shape[:4])):
-    source = row + i - kernel_height // 2, column + j - kernel_width // 2
-    if 0 <= source[0] < height and 0 <= source[1] < width:
-      selection[row, column, i, j][source] = 1
-  return selection.reshape(-1, height * width)
+  return products.reshape(batch, height, width, out_channels)
 
 
 class Conv(nn.Module):
@@ -94,19 +85,22 @@ def bias_init(kernel_init: str, fan_in: int) -> Callable:
   return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _windows(x: jax.Array) -> jax.Array:
-  batch, height, width, channels = x.shape
-  return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-
-
 def max_pool(x: jax.Array) -> jax.Array:
-  """2x2 max-pool. A gradient is shared evenly by equal maxima (where reduce_window picks the first)."""
-  return _windows(x).max((2, 4))
+  """2x2 max-pool, the maximum of two rows, then of two columns: a tie in either shares its gradient evenly.
+
+  (Where reduce_window picks the first.) Each operand is a slice of contiguous memory: forward and
+  backward, this is 4 to 9 times faster on a CPU than one maximum over both axes.
+  """
+  batch, height, width, channels = x.shape
+  x = x.reshape(batch, height // 2, 2, width, channels)
+  x = jnp.maximum(x[:, :, 0], x[:, :, 1]).reshape(batch, height // 2, width // 2, 2 * channels)
+  return jnp.maximum(x[..., :channels], x[..., channels:])
 
 
 def average_pool(x: jax.Array) -> jax.Array:
   """2x2 average pool."""
-  return _windows(x).mean((2, 4))
+  batch, height, width, channels = x.shape
+  return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 def upsample_bilinear(x: jax.Array) -> jax.Array:
