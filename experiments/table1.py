@@ -3,7 +3,8 @@
   python -m experiments.table1 --config=inpaint --scale=mini --path=DIR [--feature_weights=squeezenet.npz]
 
 The same command resumes, run by run; --collect reports what is complete. Seed by seed, so that a run cut
-short has all variants. Writes table1_SCALE.json, the gallery and the curves of the losses.
+short has all variants. Writes table1_SCALE.json, its figure and the curves of the losses, and beside the runs
+the gallery: it shows the photographs, whose terms may not let it be published.
 """
 
 import argparse
@@ -84,9 +85,10 @@ def main(argv: list[str] | None = None) -> None:
   name = f"table1_{args.scale}" if args.config == "inpaint" else f"table1_{args.config}_{args.scale}"
   del results["protocol"]["config"]["data"]["path"]  # of this machine
   write_results(args.out, name, results, time.monotonic() - started)
+  draw_comparison(variants, results["published"], args.out, name)
   draw_curves(results["protocol"]["curves"], args.out, f"{name}_curves")
   first_runs = {variant: run_of(variant, min(seeds)) for variant, seeds in reports.items()}
-  pictures.save_png(args.out / f"{name}.png", gallery(first_runs, args.workdir))
+  pictures.save_png(args.workdir / f"{name}_gallery.png", gallery(first_runs, args.workdir))
 
 
 def table(variants: dict, frechet_label: str) -> tuple[list[str], list[list]]:
@@ -134,6 +136,26 @@ def gallery(runs: dict[str, ImageRun], workdir: pathlib.Path) -> np.ndarray:
     titles = [f"{short} {number}" for number in range(1, draws + 1)] if draws > 1 else [short]
     columns += [(title, x) for title, (_, x) in zip(titles, found[2:], strict=False)]
   return pictures.draw_grid(columns)
+
+
+def draw_comparison(variants: dict, published: dict, folder: pathlib.Path, name: str) -> None:
+  """Recall against robustness: an arrow from each erratic estimator to its robust twin, ours and the published one."""
+  panels = [("measured here", variants), ("published", published)] if published else [("measured here", variants)]
+  figure, axes = new_figure(1, len(panels), 3.4 * len(panels), 2.9)
+  for axis, (title, scores) in zip(np.atleast_1d(axes), panels, strict=True):
+    for kind in ("deterministic", "stochastic"):
+      ends = [scores[f"{kind}-{end}"] for end in ("erratic", "robust") if f"{kind}-{end}" in scores]
+      points = [(end["robustness_db"], end["recall"]) for end in ends if "recall" in end]
+      if len(points) == 2:
+        arrow = {"arrowstyle": "->", "color": "0.6", "shrinkA": 4, "shrinkB": 4}
+        axis.annotate("", points[1], points[0], arrowprops=arrow)
+    for variant, score in scores.items():
+      if "recall" in score:
+        axis.plot(score["robustness_db"], score["recall"], "o", color=COLORS[variant], label=variant)
+    axis.set(title=title, xlabel="robustness, dB", ylabel="recall", ylim=(0, None))
+    axis.margins(0.15)
+    axis.legend()
+  save_figure(figure, folder, name)
 
 
 def draw_curves(curves: dict[str, dict], folder, name: str) -> None:
