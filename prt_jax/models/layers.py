@@ -27,8 +27,8 @@ SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on plane
 def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
   """Cross-correlation with zero padding to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O].
 
-  as_matmul: the same sums as one matrix product of gathered patches, many times faster than a
-  convolution on a small plane and only there: elsewhere the patches cost more than the product.
+  as_matmul: the same sums as one matrix product of gathered patches, several times faster than
+  a convolution on a small plane and only there: elsewhere the patches cost more than the product.
   """
   kernel_height, kernel_width, _, out_channels = kernel.shape
   if kernel_height == kernel_width == 1:
@@ -89,7 +89,7 @@ def max_pool(x: jax.Array) -> jax.Array:
   """2x2 max-pool, the maximum of two rows, then of two columns: a tie in either shares its gradient evenly.
 
   (Where reduce_window picks the first.) Each operand is a slice of contiguous memory: forward and
-  backward, this is 4 to 9 times faster on a CPU than one maximum over both axes.
+  backward, this is several times faster on a CPU than one maximum over both axes.
   """
   batch, height, width, channels = x.shape
   x = x.reshape(batch, height // 2, 2, width, channels)
