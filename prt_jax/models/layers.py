@@ -22,6 +22,7 @@ KERNEL_INITS: dict[str, Callable] = {
 
 
 SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
+FEW_CHANNELS = 32  # below, XLA's CPU convolution is several times slower on channels that are no multiple of 4
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
@@ -42,6 +43,13 @@ def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax
   patches = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in taps], -1)
   products = patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)
   return products.reshape(batch, height, width, out_channels)
+
+
+def fill_channels(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """x [B,H,W,I] and kernel [h,w,I,O] with zeros up to the next multiple of 4 of I: the convolution is the same."""
+  missing = -x.shape[-1] % 4
+  none = (0, 0)
+  return jnp.pad(x, (none, none, none, (0, missing))), jnp.pad(kernel, (none, none, (0, missing), none))
 
 
 class Conv(nn.Module):
@@ -69,8 +77,12 @@ class Conv(nn.Module):
     in_channels = x.shape[-1]
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
-    as_matmul = (self.platform or jax.default_backend()) == "cpu" and max(x.shape[1:3]) <= SMALL_PLANE
-    x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), as_matmul=as_matmul)
+    on_cpu = (self.platform or jax.default_backend()) == "cpu"
+    as_matmul = on_cpu and max(x.shape[1:3]) <= SMALL_PLANE
+    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    if on_cpu and not as_matmul and in_channels < FEW_CHANNELS:
+      x, kernel = fill_channels(x, kernel)
+    x = convolve(x, kernel, as_matmul=as_matmul)
     if self.use_bias:
       fan_in = self.kernel_size**2 * in_channels
       x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)
