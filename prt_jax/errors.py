@@ -1,5 +1,7 @@
 """The one exception that a user, not a programmer, is meant to read."""
 
+import traceback
+
 
 class UserError(ValueError):
   """A mistake outside the code: a field, a file, a disk, a machine.
@@ -7,3 +9,14 @@ class UserError(ValueError):
   The message is one line that says what is wrong and what to do about it. The
   command line prints it and exits with code 1; it never becomes a traceback.
   """
+
+
+def quote(error: Exception) -> str:
+  """What a user's own code raised and where, for a UserError's message: 'ValueError: no weights, mine.py:12'.
+
+  The line named is the innermost one that no installed package holds: the user's, not JAX's.
+  """
+  frames = traceback.extract_tb(error.__traceback__)
+  place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+  first_line = str(error).partition("\n")[0]
+  return f"{type(error).__name__}: {first_line}, {place.filename}:{place.lineno}"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.attacks import as_partial, ifgsm, is_eager, restore_seeds
-from prt_jax.errors import UserError
+from prt_jax.errors import UserError, quote
 from prt_jax.metrics import lipschitz_lower_bound, psnr
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
@@ -21,10 +21,18 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed, [S, 1, H, W, 3], checked.
 
   Raises:
-    UserError: the restorer returns something that is no batch of RGB images, or is not finite.
+    UserError: the restorer raises, or returns something that is no batch of RGB images, or is not finite.
   """
   restore = as_partial(restore)
-  x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+  try:
+    x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+  except UserError:
+    raise
+  # The restorer may be the user's code: whatever it raises is what there is to say.
+  except Exception as error:
+    raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)})") from error
+  if not isinstance(x, jax.Array):
+    raise UserError(f"the restorer returns {type(x).__name__}: it must return one array of images [B,H,W,3]")
   if x.ndim != 5 or x.shape[1] != y.shape[0] or x.shape[-1] != 3:
     raise UserError(
       f"the restorer returns shape {x.shape[1:]} for a measurement {y.shape}: it must return images [B,H,W,3]"

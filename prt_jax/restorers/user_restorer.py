@@ -3,12 +3,11 @@
 import importlib
 import json
 import pathlib
-import traceback
 
 import jax
 from ml_collections import ConfigDict
 
-from prt_jax.errors import UserError
+from prt_jax.errors import UserError, quote
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
@@ -47,9 +46,7 @@ def import_function(name: str):
     raise UserError(f"{module_name} has no {attribute!r}: name an attribute as package.module:NAME") from None
   # The module is the user's code: whatever it raises is what there is to say.
   except Exception as error:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    raise UserError(f"{name} cannot be imported ({reason}, {place.filename}:{place.lineno})") from error
+    raise UserError(f"{name} cannot be imported ({quote(error)})") from error
 
 
 def load_workdir(workdir: pathlib.Path) -> Restorer:
