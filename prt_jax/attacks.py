@@ -19,6 +19,7 @@ Restore = Callable[[jax.Array, Any], jax.Array]
 
 # Scaling to a norm rounds it, up or down; aiming this much lower, the bound holds as it is written.
 _ROUNDING = 1 - 1e-6
+START_SHARE = 0.01  # of alpha: the largest pixel of I-FGSM's random start
 
 
 def adversarial_search(
@@ -144,7 +145,7 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   restore = as_partial(restore)
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
-  delta = _clip_change(y, 0.01 * alpha * (2 * noise - 1), alpha)
+  delta = _clip_change(y, START_SHARE * alpha * (2 * noise - 1), alpha)
   eager = is_eager(restore)
   reference = (restore_seeds if eager else _compiled_restore_seeds)(restore, y, z)
   distance = jax.tree_util.Partial(_distance, restore, z, jax.lax.stop_gradient(reference))

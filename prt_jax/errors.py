@@ -11,6 +11,12 @@ class UserError(ValueError):
   """
 
 
+NO_GRADIENT = (
+  "the restorer's gradient is zero although its output changes: a search by gradients would call it robust "
+  "(does it round, threshold, or stop gradients inside?)"
+)
+
+
 def quote(error: Exception) -> str:
   """What a user's own code raised and where, for a UserError's message: 'ValueError: no weights, mine.py:12'.
 

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from prt_jax.attacks import as_partial, is_eager, project_to_ball, to_sphere
-from prt_jax.errors import UserError
+from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.randomness import normal
 
 _RATE = 0.25  # Adam's rate, in units of the perturbation's largest RMS
@@ -55,7 +55,7 @@ def explore(
     (delta [N,h,w,C], restorations [N,H,W,3], not clipped).
 
   Raises:
-    UserError: num_outputs or num_steps below 1.
+    UserError: num_outputs or num_steps below 1; a restorer whose gradient is NaN, or zero though its output changes.
   """
   if num_outputs < 1 or num_steps < 1:
     raise UserError(f"num_outputs={num_outputs} and num_steps={num_steps} must be at least 1")
@@ -68,19 +68,24 @@ def explore(
   deltas, outputs = [jnp.zeros_like(y)], jnp.zeros((num_outputs, *first.shape[1:])).at[0].set(first[0])
   for found in range(1, num_outputs):
     delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, found), y.shape), eps), eps)
-    state, best = optimizer.init(delta), (-1.0, delta, first)
+    state, best, slopes = optimizer.init(delta), (-1.0, delta, first), []
     # One step more than there are updates: each call also judges the delta that it is given.
     for _ in range(num_steps + 1):
-      delta, state, judged = step(optimizer, restore, y, z, outputs, found, delta, state, eps)
+      delta, state, judged, slope = step(optimizer, restore, y, z, outputs, found, delta, state, eps)
+      slopes.append(slope)
       if judged[0] > best[0]:
         best = judged
+    if not jnp.isfinite(jnp.stack(slopes)).all():
+      raise UserError(f"the restorer's gradient is NaN or inf for a measurement {y.shape}: it cannot be explored")
+    if not any(slopes) and (best[2] != first).any():
+      raise UserError(NO_GRADIENT)
     deltas.append(best[1])
     outputs = outputs.at[found].set(best[2][0])
   return jnp.concatenate(deltas), outputs
 
 
 def _step(optimizer, restore, y, z, outputs, found, delta, state, eps):
-  """One ascent: (the next delta, the optimiser's state, (distance, this delta, its restoration))."""
+  """One ascent: (the next delta, the optimiser's state, (distance, this delta, its restoration), largest slope)."""
 
   def distance_to_nearest(delta):
     x = restore(y + delta, z)
@@ -89,7 +94,7 @@ def _step(optimizer, restore, y, z, outputs, found, delta, state, eps):
 
   (distance, x), gradient = jax.value_and_grad(distance_to_nearest, has_aux=True)(delta)
   descent, state = optimizer.update(-gradient, state)
-  return _keep(y, delta + descent, eps), state, (distance, delta, x)
+  return _keep(y, delta + descent, eps), state, (distance, delta, x), jnp.abs(gradient).max()
 
 
 def _keep(y, delta, eps):

@@ -111,6 +111,9 @@ def test_restarts_keep_the_strongest(y):
     (lambda y: y.mean(-1), "returns shape"),
     (lambda y: y / 0 * 0, "returns NaN"),
     (lambda y: None, "returns NoneType"),
+    (lambda y: (255 * y).astype(jnp.uint8), "returns uint8"),
+    (lambda y: jnp.round(64 * y) / 64, "gradient is zero although its output changes"),
+    (lambda y: jnp.sqrt(jnp.maximum(y, 1)) * jnp.sqrt(0 * y), "gradient is NaN"),
     (lambda y: jnp.reshape(y, (1, 2)), r"fails on a measurement .*TypeError: .*test_audit\.py:\d+\)$"),
     (np.fft.fft2, "fails on a measurement .*TracerArrayConversionError"),
     (lambda y, z: y, "give draw_noise"),
@@ -134,6 +137,12 @@ def test_a_bad_function_is_one_clear_line(restore, part, y):
 def test_bad_arguments_are_named(arguments, part, y):
   with pytest.raises(UserError, match=part):
     audit(upsample, y, **{**QUICK, **arguments})
+
+
+def test_a_constant_restorer_is_robust(y):
+  report = audit(lambda y: jnp.ones_like(y) / 2, y, **QUICK)
+  assert report["lipschitz_lower_bound"] == 0
+  assert report["robustness"][0]["output_psnr_db"] == np.inf
 
 
 def test_nothing_to_audit():

@@ -79,3 +79,20 @@ def test_pairwise_distances_by_hand():
 def test_counts_are_checked():
   with pytest.raises(UserError, match="num_outputs=0"):
     explore(robust, Y, None, jax.random.key(0), num_outputs=0)
+
+
+@pytest.mark.parametrize(
+  ("restore", "part"),
+  [
+    (lambda y, z: jnp.round(64 * robust(y, z)) / 64, "gradient is zero although its output changes"),
+    (lambda y, z: robust(y, z) + jnp.sqrt(0 * y.mean()), "gradient is NaN"),
+  ],
+)
+def test_a_restorer_whose_gradient_says_nothing_is_refused(restore, part):
+  with pytest.raises(UserError, match=part):
+    explore(restore, Y, None, jax.random.key(0), num_outputs=2, num_steps=2)
+
+
+def test_a_constant_restorer_has_one_output():
+  _, found = explore(lambda y, z: 0 * y + 0.5, Y, None, jax.random.key(0), num_outputs=2, num_steps=2)
+  np.testing.assert_array_equal(found, 0.5)

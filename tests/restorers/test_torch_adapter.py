@@ -7,6 +7,7 @@ import pytest
 
 from prt_jax.attacks import ifgsm
 from prt_jax.audit import audit
+from prt_jax.errors import UserError
 from prt_jax.restorers.architecture import to_params
 from prt_jax.restorers.layers import conv, pixel_shuffle
 from prt_jax.restorers.restorer import as_restorer
@@ -75,3 +76,17 @@ def test_a_module_is_audited_as_it_is(module, y):
 def test_a_module_is_adapted_by_its_class(module):
   assert as_restorer(module).eager
   assert not as_restorer(lambda y: y).eager
+
+
+def test_a_module_without_gradients_is_refused(module, y):
+  class Detached(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.inner = module
+
+    def forward(self, y):
+      with torch.no_grad():
+        return self.inner(y)
+
+  with pytest.raises(UserError, match=r"the restorer fails on a measurement .*does not require grad"):
+    audit(Detached(), y, alphas=(0.1,), num_steps=1)
