@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from prt_jax import parallel
 from prt_jax.game import Game, init_state, make_game, state_shapes
 from prt_jax.step import critic_step, generator_step
 
@@ -20,6 +21,23 @@ def make_steps(game: Game) -> dict:
     "robust": functools.partial(generator_step, game, robust=True),
   }
   return {step: jax.jit(function, donate_argnums=(0,)) for step, function in functions.items()}
+
+
+def make_spread_out_steps(game: Game) -> dict:
+  """The same over all devices, as training runs them: (state, images [devices,B,H,W,3]) -> state."""
+
+  def spread_out(step, **arguments):
+    def on_a_device(state, images):
+      # The scalars are averaged over the devices too, as in training, but not fetched.
+      return step(game, state, images, state.key, **arguments)[0]
+
+    return parallel.over_devices(on_a_device)
+
+  return {
+    "critic": spread_out(critic_step),
+    "plain": spread_out(generator_step, robust=False),
+    "robust": spread_out(generator_step, robust=True),
+  }
 
 
 def make_pixels(config: ConfigDict) -> np.ndarray:

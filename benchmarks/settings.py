@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from prt_jax import command_line
 from prt_jax.command_line import Parser
+from prt_jax.cores import num_cores
 from prt_jax.errors import UserError
 
 DEVICES = ("cpu", "gpu", "tpu")
@@ -60,8 +61,12 @@ def load_config(args: argparse.Namespace) -> ConfigDict:
   return config
 
 
-def select_device(device: str) -> None:
+def select_device(device: str, batch_size: int | None = None) -> None:
   """Makes JAX use this kind of device alone, and leave memory to other processes; call before its first array.
+
+  Args:
+    device: "cpu", "gpu" or "tpu".
+    batch_size: of a step that is to be spread over all cores of a CPU; None: one device.
 
   Raises:
     UserError: the machine has no such device, or JAX was installed without its plugin.
@@ -69,7 +74,11 @@ def select_device(device: str) -> None:
   os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
   import jax
 
+  from prt_jax import parallel
+
   jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
+  if device == "cpu" and batch_size:
+    parallel.one_device_a_core(batch_size)
   try:
     jax.devices()
   except RuntimeError as error:
@@ -86,11 +95,6 @@ def provenance(module: str, config: ConfigDict) -> dict:
     "versions": {"python": platform.python_version(), **_versions()},
     "settings": fields | {"degradation": config.degradation.kind, "seed": config.seed},
   }
-
-
-def num_cores() -> int:
-  """Cores that this process may run on."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _versions():

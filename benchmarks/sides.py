@@ -7,8 +7,8 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from benchmarks import settings
 from benchmarks.memory_use import peak_process_bytes, program_bytes, reset_process_peak
+from prt_jax.cores import num_cores
 
 STEPS = ("critic", "plain", "robust", "cycle")
 
@@ -41,33 +41,35 @@ class Side:
 
 
 def make_jax_side(row, config, device, precision, _):
-  """prt_jax's own steps: the first three alone, the cycle as training dispatches it."""
+  """prt_jax's own steps as training runs them: on a CPU over all cores, the cycle as it is dispatched."""
   import jax
   import numpy as np
 
-  from benchmarks.jax_steps import SINGLE_STEPS, make_arguments, make_pixels, make_steps
+  from benchmarks.jax_steps import SINGLE_STEPS, make_pixels, make_spread_out_steps
   from prt_jax import parallel
-  from prt_jax.game import make_game
+  from prt_jax.game import init_state, make_game
 
-  if len(jax.devices()) > 1:
+  if device != "cpu" and len(jax.devices()) > 1:
     raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")
   if JAX_ROWS[row]:
     config.model.dtype = JAX_ROWS[row]["dtype"]
   if device != "cpu":
     jax.config.update("jax_default_matmul_precision", {"float32": "highest", "tf32": "tensorfloat32"}[precision])
-  alone, spread_out = make_game(config), make_game(config, axis_name=parallel.AXIS)
+  game = make_game(config, axis_name=parallel.AXIS)
   pixels = make_pixels(config)
-  initial, images, key = make_arguments(alone)
-  current = {step: jax.tree.map(jax.numpy.copy, initial) for step in SINGLE_STEPS}
-  jitted = make_steps(alone)
+  pixels = pixels.reshape(jax.device_count(), -1, *pixels.shape[1:])
+  images = parallel.to_devices(pixels.astype(np.float32) / 255)
+  initial = init_state(game)
+  current = {step: parallel.replicate(initial) for step in SINGLE_STEPS}
+  steps = make_spread_out_steps(game)
   programs, run = {}, {}
 
   def compile_step(step):
     start = time.perf_counter()
-    programs[step] = [jitted[step].lower(current[step], images, key).compile()]
+    programs[step] = [steps[step].lower(current[step], images).compile()]
 
     def one():
-      current[step], _ = programs[step][0](current[step], images, key)
+      current[step] = programs[step][0](current[step], images)
       return 1
 
     run[step] = one
@@ -75,21 +77,22 @@ def make_jax_side(row, config, device, precision, _):
 
   def compile_cycle():
     current["cycle"] = parallel.replicate(initial)
-    count = parallel.default_steps_per_dispatch(spread_out)
-    batch = parallel.to_devices(np.broadcast_to(pixels, (1, *((count,) if count > 1 else ()), *pixels.shape)))
+    count = parallel.default_steps_per_dispatch(game)
+    batch = pixels if count == 1 else np.repeat(pixels[:, None], count, 1)
+    batch = parallel.to_devices(batch)
     start = time.perf_counter()
     if count == 1:
-      steps = {robust: parallel.make_train_step(spread_out, robust=robust) for robust in set(spread_out.cycle)}
+      steps = {robust: parallel.make_train_step(game, robust=robust) for robust in set(game.cycle)}
       steps = {robust: step.lower(current["cycle"], batch).compile() for robust, step in steps.items()}
       programs["cycle"] = list(steps.values())
-      sequence = [steps[robust] for robust in spread_out.cycle]
+      sequence = [steps[robust] for robust in game.cycle]
     else:
-      programs["cycle"] = sequence = [parallel.make_train_cycles(spread_out).lower(current["cycle"], batch).compile()]
+      programs["cycle"] = sequence = [parallel.make_train_cycles(game).lower(current["cycle"], batch).compile()]
 
     def one():
       for program in sequence:
         current["cycle"] = program(current["cycle"], batch)
-      return max(1, count // len(spread_out.cycle))
+      return max(1, count // len(game.cycle))
 
     run["cycle"] = one
     return compiled("cycle", start)
@@ -102,7 +105,7 @@ def make_jax_side(row, config, device, precision, _):
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_process_bytes()
 
   return Side(
-    description=f"JAX {jax.__version__}, {jax.devices()[0].device_kind}",
+    description=f"JAX {jax.__version__}, {jax.device_count()} x {jax.devices()[0].device_kind}",
     compile=lambda step: compile_cycle() if step == "cycle" else compile_step(step),
     run=run,
     wait=lambda: jax.block_until_ready(current),
@@ -125,7 +128,7 @@ def make_torch_side(row, config, device, precision, seeds_per_pass):
   device = {"cpu": "cpu", "gpu": "cuda"}[device]
   torch.manual_seed(config.seed)
   if device == "cpu":
-    torch.set_num_threads(settings.num_cores())
+    torch.set_num_threads(num_cores())
   else:
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

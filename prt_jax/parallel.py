@@ -6,12 +6,15 @@ shard_map, pmean(grad(local_loss)) is too large by the number of devices: differ
 averaged loss there.)
 """
 
+import contextlib
 import functools
+import os
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from prt_jax.cores import num_cores
 from prt_jax.errors import UserError
 from prt_jax.game import Game
 from prt_jax.state import TrainState
@@ -24,6 +27,28 @@ def start(distributed: bool) -> None:
   """Joins the processes of a multi-host run; call before anything else touches a device."""
   if distributed:
     jax.distributed.initialize()
+
+
+MIN_EXAMPLES_A_CORE = 4  # fewer would spend a core's time on waiting for the others' statistics
+
+
+def one_device_a_core(*batch_sizes: int) -> None:
+  """Makes the CPU backend one device a core, over which batches are then split; call before anything starts JAX.
+
+  XLA's CPU convolutions each run on one thread, so one device would leave all cores but one idle. As many
+  devices as there are cores and as all batch sizes divide by. Nothing changes where JAX has started already, where
+  XLA_FLAGS or JAX_NUM_CPU_DEVICES says how many devices there are, or on an accelerator.
+  """
+  if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
+    return
+  counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
+  # Refused once a backend has started: then its devices are what there is.
+  with contextlib.suppress(RuntimeError):
+    jax.config.update("jax_num_cpu_devices", max(counts, default=1))
+
+
+def _splits(batch_size, devices):
+  return batch_size % devices == 0 and batch_size // devices >= MIN_EXAMPLES_A_CORE
 
 
 def is_primary() -> bool:
@@ -65,15 +90,16 @@ def local_rows(batch: np.ndarray) -> np.ndarray:
 
 def make_train_step(game: Game, *, robust: bool) -> Callable[[TrainState, jax.Array], TrainState]:
   """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
-  return _over_devices(functools.partial(training_step, game, robust=robust))
+  return over_devices(functools.partial(training_step, game, robust=robust))
 
 
 def make_train_cycles(game: Game) -> Callable[[TrainState, jax.Array], TrainState]:
   """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
-  return _over_devices(functools.partial(training_cycles, game))
+  return over_devices(functools.partial(training_cycles, game))
 
 
-def _over_devices(step):
+def over_devices(step: Callable) -> Callable:
+  """A step (state, batch) -> state with the axis AXIS, on all devices: (state, batch [devices,B,...]) -> state."""
   return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
 
