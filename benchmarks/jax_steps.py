@@ -13,31 +13,25 @@ from prt_jax.step import critic_step, generator_step
 SINGLE_STEPS = ("critic", "plain", "robust")
 
 
+_FUNCTIONS = {
+  "critic": critic_step,
+  "plain": functools.partial(generator_step, robust=False),
+  "robust": functools.partial(generator_step, robust=True),
+}
+
+
 def make_steps(game: Game) -> dict:
   """{step: jitted (state, images [B,H,W,3] float32, key) -> (state, scalars)}; the state is donated."""
-  functions = {
-    "critic": functools.partial(critic_step, game),
-    "plain": functools.partial(generator_step, game, robust=False),
-    "robust": functools.partial(generator_step, game, robust=True),
-  }
-  return {step: jax.jit(function, donate_argnums=(0,)) for step, function in functions.items()}
+  return {step: jax.jit(functools.partial(f, game), donate_argnums=(0,)) for step, f in _FUNCTIONS.items()}
 
 
 def make_spread_out_steps(game: Game) -> dict:
-  """The same over all devices, as training runs them: (state, images [devices,B,H,W,3]) -> state."""
+  """The same over all devices, as training runs them: (state, images [devices,B,H,W,3]) -> state, without scalars."""
 
-  def spread_out(step, **arguments):
-    def on_a_device(state, images):
-      # The scalars are averaged over the devices too, as in training, but not fetched.
-      return step(game, state, images, state.key, **arguments)[0]
+  def spread_out(step):
+    return parallel.over_devices(lambda state, images: step(game, state, images, state.key)[0])
 
-    return parallel.over_devices(on_a_device)
-
-  return {
-    "critic": spread_out(critic_step),
-    "plain": spread_out(generator_step, robust=False),
-    "robust": spread_out(generator_step, robust=True),
-  }
+  return {step: spread_out(function) for step, function in _FUNCTIONS.items()}
 
 
 def make_pixels(config: ConfigDict) -> np.ndarray:

@@ -29,7 +29,7 @@ def start(distributed: bool) -> None:
     jax.distributed.initialize()
 
 
-MIN_EXAMPLES_A_CORE = 4  # fewer would spend a core's time on waiting for the others' statistics
+MIN_EXAMPLES_A_CORE = 4  # so that cores do not only wait for one another's statistics; a choice, not measured
 
 
 def one_device_a_core(*batch_sizes: int) -> None:
