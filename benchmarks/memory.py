@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
   parser = settings.make_parser(__doc__)
   parser.add_argument("--batches", type=numbers, default=[16, 64])
   parser.add_argument("--seed_counts", type=numbers, default=[1, 10])
-  parser.add_argument("--at_once", type=numbers, default=[0, 1], help="attack.seeds_at_once; 0 = all")
+  parser.add_argument("--at_once", type=numbers, default=[10, 1], help="attack.seeds_at_once")
   args = parser.parse_args(argv)
   config = settings.load_config(args)
   settings.select_device(args.device)
@@ -59,8 +59,7 @@ def main(argv: list[str]) -> None:
   results["lines"] = _finished_lines(args.json, results["settings"])
   done = {(line["batch"], line["seeds"], line["seeds_at_once"]) for line in results["lines"]}
   for point in itertools.product(args.batches, args.seed_counts, args.at_once):
-    # At once and one after another are the same program for a single seed.
-    if point not in done and (point[1] > 1 or point[2] == 0):
+    if point not in done and point[2] <= point[1]:
       logging.info("batch %d, %d seeds, %d at once", *point)
       results["lines"].append(measure(config, *point))
       settings.write_json(args.json, results)
@@ -81,7 +80,7 @@ def render(results: dict) -> str:
     [
       line["batch"],
       line["seeds"],
-      line["seeds_at_once"] or "all",
+      line["seeds_at_once"],
       line["peak_bytes"] / 1e9,
       "yes" if line["fits_16_gb"] else "no",
       line["compile_s"],

@@ -61,12 +61,12 @@ def load_config(args: argparse.Namespace) -> ConfigDict:
   return config
 
 
-def select_device(device: str, batch_size: int | None = None) -> None:
+def select_device(device: str, config: ConfigDict | None = None) -> None:
   """Makes JAX use this kind of device alone, and leave memory to other processes; call before its first array.
 
   Args:
     device: "cpu", "gpu" or "tpu".
-    batch_size: of a step that is to be spread over all cores of a CPU; None: one device.
+    config: of a step that is to use a CPU as training does; None: JAX's defaults.
 
   Raises:
     UserError: the machine has no such device, or JAX was installed without its plugin.
@@ -77,8 +77,8 @@ def select_device(device: str, batch_size: int | None = None) -> None:
   from prt_jax import parallel
 
   jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
-  if device == "cpu" and batch_size:
-    parallel.one_device_a_core(batch_size)
+  if device == "cpu" and config:
+    parallel.use_all_cores(config.model.width, config.train.batch_size)
   try:
     jax.devices()
   except RuntimeError as error:

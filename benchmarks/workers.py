@@ -65,7 +65,7 @@ def _serve(pipe, row, config, device, precision, seeds_per_pass):
 
   try:
     if row in sides.JAX_ROWS:
-      settings.select_device(device, config.train.batch_size)
+      settings.select_device(device, config)
     make = sides.make_jax_side if row in sides.JAX_ROWS else sides.make_torch_side
     side = make(row, config, device, precision, seeds_per_pass)
     pipe.send((True, side.description))

@@ -54,8 +54,8 @@ def base():
   attack.num_steps = 5  # Adam steps of the inner search
   attack.learning_rate = 1.0  # Adam's, betas (0.9, 0.999)
   attack.num_seeds = 10  # S: draws of Z the search averages over; 1 when deterministic
-  # Seeds whose intermediate values share the memory; 0 = all. 1 needs least, for a third more time; changes no value
-  # but by rounding. For accelerators: XLA's loops are several times slower on a CPU.
+  # Seeds that go through the nets together, in a loop over such groups; changes no value but by rounding. 1 needs least
+  # memory; on an accelerator, for a third more time. 0 = the fastest: 1 on a CPU (but for points), all elsewhere.
   attack.seeds_at_once = 0
   attack.batch_norm = "batch"  # statistics in the search: batch (as in training) | frozen (running averages)
 

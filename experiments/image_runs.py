@@ -105,7 +105,7 @@ def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: st
   evaluation, in eval-squeezenet/.
   """
   config, folder = run.make_config(), workdir / run.name
-  parallel.one_device_a_core(config.train.batch_size, config.eval.batch_size)
+  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
   if may_train:
     if train.train(config, folder) is None:
@@ -128,7 +128,7 @@ def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
 def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
   """A complete run's game, outside any device axis, and its last state."""
   config, folder = run.make_config(), workdir / run.name
-  parallel.one_device_a_core(config.train.batch_size, config.eval.batch_size)
+  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
   claim_workdir(folder, config)
   checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
   game = make_game(config)

@@ -37,8 +37,8 @@ def adversarial_search(
   """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
 
   The start is a random direction of norm eps (our reading: at delta = 0 the gradient is exactly 0).
-  y + delta is not clipped to [0, 1]. The steps are unrolled: a scan around convolutions is several
-  times slower on a CPU and saves nothing elsewhere.
+  y + delta is not clipped to [0, 1]. The steps are unrolled: a scan around convolutions of a
+  restorer that is not ours is several times slower on a CPU, and saves nothing elsewhere.
 
   Args:
     restore: (y, z_s) -> x for one seed's z_s; traced once, vmapped over the seeds.
@@ -84,7 +84,8 @@ def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -
   """function(z_s) for every seed of z, leaves [S, ...], outputs with a leading S.
 
   seeds_at_once: how many go through together, 0 = all. Fewer go one group after the other in a loop that keeps no
-  intermediate values but computes them again for gradients: memory of one group for a third more time.
+  intermediate values but computes them again for gradients: the memory of one group. On an accelerator that is a third
+  more work. On a CPU it is faster nonetheless, with our nets (models.convolution): its caches hold one group's images.
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:

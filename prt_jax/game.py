@@ -53,6 +53,7 @@ class Game:
   optimizer: the optax transformation of both players.
   config: the run's config; read, never changed.
   axis_name: the mapped device axis that statistics and gradients are averaged over, or None.
+  seeds_at_once: attack.seeds_at_once, with a number for its 0.
   """
 
   generator: nn.Module
@@ -63,6 +64,7 @@ class Game:
   optimizer: optax.GradientTransformation
   config: ConfigDict
   axis_name: str | None
+  seeds_at_once: int
 
   @property
   def cycle(self) -> tuple[bool, ...]:
@@ -98,7 +100,7 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
   if config.attack.seeds_at_once < 0:
-    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for all seeds at once")
+    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for what is fastest")
   if not model.stochastic and config.attack.num_seeds != 1:
     raise UserError(
       f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
@@ -122,7 +124,13 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
     optimizer=optax.adam(schedule, optim.b1, optim.b2),
     config=config,
     axis_name=axis_name,
+    seeds_at_once=config.attack.seeds_at_once or _fastest_seeds_at_once(config, platform or jax.default_backend()),
   )
+
+
+def _fastest_seeds_at_once(config, platform):
+  # An accelerator wants work in parallel. A CPU's caches hold one seed's images, not those of ten.
+  return 1 if platform == "cpu" and config.model.kind == "unet" else config.attack.num_seeds
 
 
 def _image_players(config, degradation, axis_name, platform):

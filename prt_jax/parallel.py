@@ -30,16 +30,28 @@ def start(distributed: bool) -> None:
 
 
 MIN_EXAMPLES_A_CORE = 4  # so that cores do not only wait for one another's statistics; a choice, not measured
+# U-Net width s from which XLA's older CPU convolution (Eigen's) is used. At 24 it is faster with its threads than YNN's
+# on a device a core; at the few channels of width 8, YNN's is. Measured at these two widths alone.
+MIN_WIDTH_FOR_EIGEN = 16
+_NO_YNN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 
-def one_device_a_core(*batch_sizes: int) -> None:
-  """Makes the CPU backend one device a core, over which batches are then split; call before anything starts JAX.
+def use_all_cores(width: int, *batch_sizes: int) -> None:
+  """Sets XLA's CPU backend up for nets of this width; call before anything starts JAX.
 
-  XLA's CPU convolutions each run on one thread, so one device would leave all cores but one idle. As many
-  devices as there are cores and as all batch sizes divide by. Nothing changes where JAX has started already, where
-  XLA_FLAGS or JAX_NUM_CPU_DEVICES says how many devices there are, or on an accelerator.
+  XLA's CPU convolutions (YNN) each run on one thread. Narrow nets keep them, and the CPU becomes one device a core:
+  as many as there are cores and as all batch sizes, which are split over them, divide by. Wide nets get the
+  convolutions of before YNN, which use every core of one device.
+
+  Nothing changes where JAX has started already, where XLA_FLAGS or JAX_NUM_CPU_DEVICES says how many devices there are
+  or XLA_FLAGS which convolutions, or on an accelerator.
   """
-  if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
+  flags = os.environ.get("XLA_FLAGS", "")
+  if "xla_force_host_platform_device_count" in flags or "JAX_NUM_CPU_DEVICES" in os.environ or "ynn" in flags:
+    return
+  # A later XLA may not know the flag, and an unknown one ends the process.
+  if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13):
+    os.environ["XLA_FLAGS"] = f"{flags} {_NO_YNN_CONVOLUTIONS}".strip()
     return
   counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
   # Refused once a backend has started: then its devices are what there is.
@@ -77,7 +89,7 @@ def check_batch_size(field: str, batch_size: int) -> None:
 
 
 def default_steps_per_dispatch(game: Game) -> int:
-  """One on CPU, where a scan around convolutions costs several times the step; about 30 in whole cycles elsewhere."""
+  """One on CPU, where a dispatch costs nothing beside the step; about 30 in whole cycles elsewhere."""
   return 1 if jax.default_backend() == "cpu" else 30 // len(game.cycle) * len(game.cycle)
 
 

@@ -98,7 +98,7 @@ def generator_step(
       return restore(game, params, state.batch_stats, y, z, train=train)
 
     # Running averages depend on the seed here: each seed's slice is a batch of its own.
-    return over_seeds(one_seed, z, config.attack.seeds_at_once)
+    return over_seeds(one_seed, z, game.seeds_at_once)
 
   def search(reference):
     def restore_one(y, z):
@@ -106,8 +106,11 @@ def generator_step(
       return game.degradation.estimated(x)
 
     start_keys = example_keys(key, state.step, Stream.ATTACK_START, examples)
-    attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate", "seeds_at_once")}
-    return adversarial_search(restore_one, y, z, start_keys, reference=None if frozen else reference, **attack)
+    attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
+    reference = None if frozen else reference
+    return adversarial_search(
+      restore_one, y, z, start_keys, reference=reference, seeds_at_once=game.seeds_at_once, **attack
+    )
 
   def loss(params):
     restored, batch_stats = restore_seeds(params, y, train=True)

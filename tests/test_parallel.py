@@ -1,4 +1,4 @@
-"""How many devices a CPU is: as many as have examples to work on."""
+"""How training uses a CPU: one device for wide nets, one a core, with examples for each, for narrow ones."""
 
 import os
 import subprocess
@@ -27,8 +27,35 @@ def test_one_device_a_core(cores, batch_sizes, devices, monkeypatch):
   monkeypatch.setattr(parallel, "num_cores", lambda: cores)
   updates = {}
   monkeypatch.setattr(jax.config, "update", updates.__setitem__)
-  parallel.one_device_a_core(*batch_sizes)
+  parallel.use_all_cores(8, *batch_sizes)
   assert updates == {"jax_num_cpu_devices": devices}
+
+
+@pytest.mark.parametrize(
+  ("flags", "added"),
+  [
+    ("", True),
+    ("--xla_cpu_multi_thread_eigen=true", True),
+    ("--xla_force_host_platform_device_count=3", False),
+    ("--xla_cpu_experimental_ynn_fusion_type=reduce", False),
+  ],
+)
+def test_wide_nets_get_convolutions_on_all_threads(flags, added):
+  """XLA accepts the flag, and its convolution is then no longer YNN's."""
+  program = (
+    "import os, jax\nfrom prt_jax import parallel\nparallel.num_cores = lambda: 2\nparallel.use_all_cores(24, 16)\n"
+    "from prt_jax.models.convolution import convolve_3x3\n"
+    "arrays = [jax.numpy.ones(shape) for shape in ((1, 8, 8, 32), (3, 3, 32, 32))]\n"
+    "compiled = jax.jit(convolve_3x3).lower(*arrays).compile().as_text()\n"
+    "print('ynn' in compiled, jax.device_count(), os.environ['XLA_FLAGS'], sep='|')"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", program], env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=True
+  )
+  ynn, devices, seen = result.stdout.strip().split("|")
+  assert (ynn == "False") == (added or "ynn" in flags)
+  assert int(devices) == (3 if "count=3" in flags else 1)
+  assert flags in seen and (seen != flags) == added
 
 
 @pytest.mark.parametrize(
@@ -43,7 +70,7 @@ def test_one_device_a_core(cores, batch_sizes, devices, monkeypatch):
 def test_what_the_environment_says_stands(environment, started, devices):
   program = (
     f"import jax\nfrom prt_jax import parallel\nparallel.num_cores = lambda: 2\n{'jax.devices()' if started else ''}\n"
-    "parallel.one_device_a_core(16)\nprint(jax.device_count())"
+    "parallel.use_all_cores(8, 16)\nprint(jax.device_count())"
   )
   inherited = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
   result = subprocess.run(

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from prt_jax.models.convolution import convolve_3x3, plain_convolution
+
 # PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -36,7 +38,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax
   if kernel_height == kernel_width == 1:
     return x @ kernel[0, 0]
   if not as_matmul:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return plain_convolution(x, kernel)
   batch, height, width, _ = x.shape
   rows, columns = kernel_height // 2, kernel_width // 2
   padded = jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
@@ -81,9 +83,10 @@ class Conv(nn.Module):
     on_cpu = (self.platform or jax.default_backend()) == "cpu"
     as_matmul = on_cpu and max(x.shape[1:3]) <= SMALL_PLANE
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    if on_cpu and not as_matmul and in_channels < FEW_CHANNELS:
-      x, kernel = fill_channels(x, kernel)
-    x = convolve(x, kernel, as_matmul=as_matmul)
+    if on_cpu and not as_matmul and self.kernel_size == 3:
+      x = convolve_3x3(*(fill_channels(x, kernel) if in_channels < FEW_CHANNELS else (x, kernel)))
+    else:
+      x = convolve(x, kernel, as_matmul=as_matmul)
     if self.use_bias:
       fan_in = self.kernel_size**2 * in_channels
       x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)

@@ -139,10 +139,11 @@ def test_memory_goes_on_where_it_was(tmp_path, monkeypatch):
 
   monkeypatch.setattr(memory, "measure", measure)
   path = tmp_path / "memory.json"
-  memory.main(["--device=cpu", f"--json={path}", "--batches=4", "--seed_counts=1,2"])
-  assert measured == [(4, 1, 0), (4, 2, 0), (4, 2, 1)]
-  memory.main(["--device=cpu", f"--json={path}", "--batches=4,8", "--seed_counts=1,2"])
-  assert measured[3:] == [(8, 1, 0), (8, 2, 0), (8, 2, 1)]
+  counts = ["--seed_counts=1,2", "--at_once=2,1"]
+  memory.main(["--device=cpu", f"--json={path}", "--batches=4", *counts])
+  assert measured == [(4, 1, 1), (4, 2, 2), (4, 2, 1)]
+  memory.main(["--device=cpu", f"--json={path}", "--batches=4,8", *counts])
+  assert measured[3:] == [(8, 1, 1), (8, 2, 2), (8, 2, 1)]
 
 
 def test_startup_reads_the_steps_from_the_log():

@@ -1,0 +1,96 @@
+"""A 3x3 convolution whose gradients XLA's CPU backend compiles well, of any order and under vmap.
+
+Left to itself, JAX writes the gradient of x as a convolution with a kernel laid out as [h, w, O, I], which in the body
+of a loop no fast CPU convolution takes (20 times slower), and that of the kernel as one with a kernel of the image's
+size. Here the first is an ordinary convolution with the flipped, transposed kernel, in a layout of its own; the second
+is one matrix product. Both are bilinear and each is the other's transpose, so that two primitives give derivatives of
+any order, forward (jvp) and backward: R1 needs second ones, a Lipschitz bound needs jvp; jax.custom_vjp has neither.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def plain_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Cross-correlation, zero-padded to the same size: x [B,H,W,I], kernel [h,w,I,O] -> [B,H,W,O]."""
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
+
+
+def convolve_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """plain_convolution for kernels [3,3,I,O], with gradients that are fast on a CPU."""
+  return _convolve.bind(x, kernel)
+
+
+def kernel_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
+  """sum(y * convolve_3x3(x, kernel)) differentiated by the kernel: x [B,H,W,I], y [B,H,W,O] -> [3,3,I,O]."""
+  return _kernel_gradient.bind(x, y)
+
+
+def transposed_kernel(kernel: jax.Array) -> jax.Array:
+  """The kernel [h,w,O,I] of the transposed convolution."""
+  return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _convolve_as_laid_out(x, kernel):
+  # Behind the barrier XLA cannot fold a flipped, transposed kernel into the convolution's description, which it does
+  # at the price of its fast path.
+  return plain_convolution(x, jax.lax.optimization_barrier(kernel))
+
+
+def _kernel_gradient_as_product(x, y):
+  """The nine sums over pixels as one product of x at three columns with y at three rows."""
+  height, width = x.shape[1:3]
+  x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
+  y = jnp.pad(y, ((0, 0), (1, 1), (0, 0), (0, 0)))
+  columns = jnp.concatenate([x[:, :, j : j + width] for j in range(3)], -1)
+  rows = jnp.concatenate([y[:, 2 - i : 2 - i + height] for i in range(3)], -1)
+  sums = columns.reshape(-1, columns.shape[-1]).T @ rows.reshape(-1, rows.shape[-1])
+  return sums.reshape(3, x.shape[-1], 3, y.shape[-1]).transpose(2, 0, 1, 3)
+
+
+def _bilinear_primitive(name, implementation, transpose_left, transpose_right, batch):
+  primitive = Primitive(name)
+  primitive.def_impl(jax.jit(implementation))
+  primitive.def_abstract_eval(lambda *avals: _shape(implementation, *avals))
+  mlir.register_lowering(primitive, mlir.lower_fun(implementation, multiple_results=False))
+  ad.defbilinear(primitive, transpose_left, transpose_right)
+  batching.primitive_batchers[primitive] = batch
+  return primitive
+
+
+def _shape(implementation, *avals):
+  result = jax.eval_shape(implementation, *avals)
+  return jax.core.ShapedArray(result.shape, result.dtype)
+
+
+def _batch_convolution(operands, axes):
+  x, kernel = operands
+  if axes[1] is not None:  # a kernel an example: nothing here needs it fast
+    return jax.vmap(plain_convolution, axes)(x, kernel), 0
+  x = jnp.moveaxis(x, axes[0], 0)
+  convolved = convolve_3x3(x.reshape(-1, *x.shape[2:]), kernel)
+  return convolved.reshape(*x.shape[:2], *convolved.shape[1:]), 0
+
+
+def _batch_kernel_gradient(operands, axes):
+  return jax.vmap(_kernel_gradient_as_product, axes)(*operands), 0
+
+
+_convolve = _bilinear_primitive(
+  "convolve_3x3",
+  _convolve_as_laid_out,
+  lambda y, _, kernel: convolve_3x3(y, transposed_kernel(kernel)),
+  lambda y, x, _: kernel_gradient(x, y),
+  _batch_convolution,
+)
+_kernel_gradient = _bilinear_primitive(
+  "kernel_gradient",
+  _kernel_gradient_as_product,
+  lambda kernel, _, y: convolve_3x3(y, transposed_kernel(kernel)),
+  lambda kernel, x, _: convolve_3x3(x, kernel),
+  _batch_kernel_gradient,
+)
