@@ -1,7 +1,7 @@
 """A 3x3 convolution whose gradients XLA's CPU backend compiles well, of any order and under vmap.
 
 Left to itself, JAX writes the gradient of x as a convolution with a kernel laid out as [h, w, O, I], which in the body
-of a loop no fast CPU convolution takes (20 times slower), and that of the kernel as one with a kernel of the image's
+of a loop no fast CPU convolution takes (8 times slower and more), and that of the kernel as one with a kernel of the image's
 size. Here the first is an ordinary convolution with the flipped, transposed kernel, in a layout of its own; the second
 is one matrix product. Both are bilinear and each is the other's transpose, so that two primitives give derivatives of
 any order, forward (jvp) and backward: R1 needs second ones, a Lipschitz bound needs jvp; jax.custom_vjp has neither.
