@@ -1,10 +1,10 @@
 """A 3x3 convolution whose gradients XLA's CPU backend compiles well, of any order and under vmap.
 
 Left to itself, JAX writes the gradient of x as a convolution with a kernel laid out as [h, w, O, I], which in the body
-of a loop no fast CPU convolution takes (8 times slower and more), and that of the kernel as one with a kernel of the image's
-size. Here the first is an ordinary convolution with the flipped, transposed kernel, in a layout of its own; the second
-is one matrix product. Both are bilinear and each is the other's transpose, so that two primitives give derivatives of
-any order, forward (jvp) and backward: R1 needs second ones, a Lipschitz bound needs jvp; jax.custom_vjp has neither.
+of a loop no fast CPU convolution takes (8 times slower and more), and that of the kernel as one whose kernel has the
+image's size. Here the first is an ordinary convolution with the flipped, transposed kernel, laid out anew; the second
+is one matrix product. Both are bilinear and transposes of one another, so that two primitives give derivatives of any
+order, backward (R1 needs second ones) and forward (a Lipschitz bound needs jvp, which jax.custom_vjp lacks).
 """
 
 import jax
