@@ -55,7 +55,7 @@ def base():
   attack.learning_rate = 1.0  # Adam's, betas (0.9, 0.999)
   attack.num_seeds = 10  # S: draws of Z the search averages over; 1 when deterministic
   # Seeds that go through the nets together, in a loop over such groups; changes no value but by rounding. 1 needs least
-  # memory; on an accelerator, for a third more time. 0 = the fastest: 1 on a CPU (but for points), all elsewhere.
+  # memory; on an accelerator, for a third more work. 0 = 1 on a CPU (but for points), all elsewhere.
   attack.seeds_at_once = 0
   attack.batch_norm = "batch"  # statistics in the search: batch (as in training) | frozen (running averages)
 

@@ -8,6 +8,8 @@ averaged loss there.)
 
 import contextlib
 import functools
+import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Callable
 
@@ -50,13 +52,19 @@ def use_all_cores(width: int, *batch_sizes: int) -> None:
   if "xla_force_host_platform_device_count" in flags or "JAX_NUM_CPU_DEVICES" in os.environ or "ynn" in flags:
     return
   # A later XLA may not know the flag, and an unknown one ends the process.
-  if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13):
+  if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not _may_be_an_accelerator():
     os.environ["XLA_FLAGS"] = f"{flags} {_NO_YNN_CONVOLUTIONS}".strip()
     return
   counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
   # Refused once a backend has started: then its devices are what there is.
   with contextlib.suppress(RuntimeError):
     jax.config.update("jax_num_cpu_devices", max(counts, default=1))
+
+
+def _may_be_an_accelerator():
+  # Without asking JAX, which would start it: an accelerator's own compiler reads XLA_FLAGS too.
+  has_plugin = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
+  return jax.config.jax_platforms != "cpu" and bool(has_plugin)
 
 
 def _splits(batch_size, devices):

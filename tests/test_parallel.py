@@ -77,3 +77,13 @@ def test_what_the_environment_says_stands(environment, started, devices):
     [sys.executable, "-c", program], env=inherited | environment, capture_output=True, text=True, check=True
   )
   assert result.stdout.split() == [str(devices)]
+
+
+def test_an_accelerators_flags_are_left_alone(monkeypatch):
+  environment, updates = {}, {}
+  monkeypatch.setattr(os, "environ", environment)
+  monkeypatch.setattr(parallel.importlib.util, "find_spec", lambda name: name == "libtpu")
+  monkeypatch.setattr(type(jax.config), "jax_platforms", property(lambda _: None), raising=False)
+  monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+  parallel.use_all_cores(24, 16)
+  assert not environment and updates.keys() <= {"jax_num_cpu_devices"}
