@@ -60,7 +60,10 @@ def adversarial_search(
 
   def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    return jnp.sum(change(restore, y, z, delta, reference, seeds_at_once))
+    def squares(delta, reference, z):
+      return jnp.sum((jax.vmap(lambda z_s: restore(y + delta, z_s))(z) - reference) ** 2)
+
+    return sum_over_seeds(squares, delta, reference, z, seeds_at_once) / len(reference)
 
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
   gradient = jax.jit(jax.grad(total_change))
@@ -93,11 +96,55 @@ def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -
   return jax.lax.map(jax.checkpoint(function), z, batch_size=seeds_at_once)
 
 
-def change(
-  restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array, seeds_at_once: int = 0
+def sum_over_seeds(
+  function: Callable[[Any, Any, Any], jax.Array], shared: Any, outputs: Any, z: Any, seeds_at_once: int = 0
 ) -> jax.Array:
+  """The sum of function(shared, outputs, z), a number, over groups of seeds; leaves of outputs and z are [S, ...].
+
+  A loop, as in over_seeds, but one that takes each group's gradient (of shared and outputs, none of z) where it
+  computes its value: no value is computed again. The gradient is of first order and backward alone.
+  """
+  num_seeds = len(jax.tree.leaves(z)[0])
+  if seeds_at_once == 0 or seeds_at_once >= num_seeds:
+    return function(shared, outputs, z)
+  return _looped_sum(function, seeds_at_once, shared, outputs, z)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _looped_sum(function, seeds_at_once, shared, outputs, z):
+  return _sum_and_gradients(function, seeds_at_once, shared, outputs, z)[0]
+
+
+def _sum_and_gradients(function, seeds_at_once, shared, outputs, z):
+  def add(sums, group):
+    value, (by_shared, by_outputs) = jax.value_and_grad(function, (0, 1))(shared, *group)
+    return jax.tree.map(jnp.add, sums, (value, by_shared)), by_outputs
+
+  def regroup(leaf):
+    return leaf[:whole].reshape(-1, seeds_at_once, *leaf.shape[1:])
+
+  num_seeds = len(jax.tree.leaves(z)[0])
+  whole = num_seeds - num_seeds % seeds_at_once
+  nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, shared)
+  sums, by_outputs = jax.lax.scan(add, nothing, jax.tree.map(regroup, (outputs, z)))
+  by_outputs = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), by_outputs)
+  if whole < num_seeds:
+    sums, by_rest = add(sums, jax.tree.map(lambda leaf: leaf[whole:], (outputs, z)))
+    by_outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), by_outputs, by_rest)
+  value, by_shared = sums
+  return value, (by_shared, by_outputs)
+
+
+def _scale_gradients(function, seeds_at_once, gradients, cotangent):
+  return *jax.tree.map(lambda gradient: cotangent * gradient, gradients), None
+
+
+_looped_sum.defvjp(_sum_and_gradients, _scale_gradients)
+
+
+def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:
   """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B]."""
-  difference = over_seeds(lambda z_s: restore(y + delta, z_s), z, seeds_at_once) - reference
+  difference = jax.vmap(lambda z_s: restore(y + delta, z_s))(z) - reference
   return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / reference.shape[0]
 
 

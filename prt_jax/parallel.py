@@ -19,6 +19,7 @@ import numpy as np
 from prt_jax.cores import num_cores
 from prt_jax.errors import UserError
 from prt_jax.game import Game
+from prt_jax.models.convolution import EIGEN_CONVOLUTIONS
 from prt_jax.state import TrainState
 from prt_jax.step import training_cycles, training_step
 
@@ -35,7 +36,6 @@ MIN_EXAMPLES_A_CORE = 4  # so that cores do not only wait for one another's stat
 # U-Net width s from which XLA's older CPU convolution (Eigen's) is used. At 24 it is faster with its threads than YNN's
 # on a device a core; at the few channels of width 8, YNN's is. Measured at these two widths alone.
 MIN_WIDTH_FOR_EIGEN = 16
-_NO_YNN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 
 def use_all_cores(width: int, *batch_sizes: int) -> None:
@@ -53,7 +53,7 @@ def use_all_cores(width: int, *batch_sizes: int) -> None:
     return
   # A later XLA may not know the flag, and an unknown one ends the process.
   if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not _may_be_an_accelerator():
-    os.environ["XLA_FLAGS"] = f"{flags} {_NO_YNN_CONVOLUTIONS}".strip()
+    os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()
     return
   counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
   # Refused once a backend has started: then its devices are what there is.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax import losses
-from prt_jax.attacks import adversarial_search, l2_norm, over_seeds
+from prt_jax.attacks import adversarial_search, l2_norm, over_seeds, sum_over_seeds
 from prt_jax.game import Game, draw_noise, judge, restore
 from prt_jax.metrics.image import psnr
 from prt_jax.randomness import Stream, example_keys
@@ -93,12 +93,9 @@ def generator_step(
   z = draw_noise(game, example_keys(key, state.step, Stream.GENERATOR_NOISE, examples), num_seeds)
   frozen = config.attack.batch_norm == "frozen"
 
-  def restore_seeds(params, y, *, train):
-    def one_seed(z):
-      return restore(game, params, state.batch_stats, y, z, train=train)
-
+  def restore_seed(params, y, z):
     # Running averages depend on the seed here: each seed's slice is a batch of its own.
-    return over_seeds(one_seed, z, game.seeds_at_once)
+    return restore(game, params, state.batch_stats, y, z, train=True)
 
   def search(reference):
     def restore_one(y, z):
@@ -113,7 +110,7 @@ def generator_step(
     )
 
   def loss(params):
-    restored, batch_stats = restore_seeds(params, y, train=True)
+    restored, batch_stats = over_seeds(lambda z: restore_seed(params, y, z), z, game.seeds_at_once)
     fake, batch_stats = jax.tree.map(lambda seeds: seeds[0], (restored, batch_stats))
     adversarial = jnp.mean(losses.generator_loss(judge(game, state.critic_params, fake)))
     scalars = {"generator_loss": adversarial}
@@ -121,8 +118,12 @@ def generator_step(
     if robust:
       estimated = jax.vmap(game.degradation.estimated)
       delta = search(jax.lax.stop_gradient(estimated(restored)))
-      attacked, _ = restore_seeds(params, y + delta, train=True)
-      robustness = jnp.mean(losses.robustness_loss(estimated(restored), estimated(attacked)))
+
+      def share_of_loss(params, restored, z):
+        attacked, _ = jax.vmap(lambda z: restore_seed(params, y + delta, z))(z)
+        return jnp.mean(losses.robustness_loss(restored, estimated(attacked))) * len(restored) / num_seeds
+
+      robustness = sum_over_seeds(share_of_loss, params, estimated(restored), z, game.seeds_at_once)
       total += config.optim.robust_weight * robustness
       norm = l2_norm(delta)
       ai_psnr = -10 * jnp.log10(norm**2 / game.degradation.psnr_size)

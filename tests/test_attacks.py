@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, over_seeds, project_to_ball, to_sphere
+from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, over_seeds, project_to_ball, sum_over_seeds, to_sphere
 from prt_jax.game import draw_noise, init_state, make_game, restore
 
 MATRIX = np.diag([5.0, 1.0, 0.5, 0.1]).astype(np.float32)
@@ -226,6 +226,22 @@ def test_seeds_in_groups_find_the_same_delta(at_once):
   search = functools.partial(adversarial_search, _wide_restore, y, z, jax.random.key(2), eps=0.1)
   # Sums in another order: rounding, and what Adam makes of it where a gradient is nearly 0.
   np.testing.assert_allclose(search(seeds_at_once=at_once), search(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 2, 3])
+def test_a_sum_over_groups_of_seeds_and_its_gradients(at_once):
+  """sum_s w_s (a z_s)^2 with a = 3, w = 1, 2, 3, z = 1, 2, 4: 9 (1 + 8 + 48); by a 6 * 57; by w 9 (1, 4, 16)."""
+
+  def weighted(shared, weights, z):
+    return jnp.sum(weights * (shared["a"] * z) ** 2)
+
+  def half_sum(shared, weights):
+    return sum_over_seeds(weighted, shared, weights, jnp.array([1.0, 2.0, 4.0]), at_once) / 2
+
+  value, gradients = jax.value_and_grad(half_sum, (0, 1))({"a": 3.0}, jnp.array([1.0, 2.0, 3.0]))
+  assert value == pytest.approx(513 / 2)
+  assert gradients[0]["a"] == pytest.approx(342 / 2)
+  np.testing.assert_allclose(gradients[1], np.array([9, 36, 144]) / 2, rtol=1e-6)
 
 
 def test_seeds_one_after_another_need_less_memory():

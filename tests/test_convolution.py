@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from prt_jax.models.convolution import convolve_3x3, kernel_gradient, plain_convolution
+from prt_jax.models.convolution import (
+  convolve_3x3,
+  kernel_gradient,
+  kernel_gradient_as_convolution,
+  kernel_gradient_as_product,
+  plain_convolution,
+)
 
 
-@pytest.fixture(scope="module")
-def operands():
-  """x [2,5,6,3] and a kernel [3,3,3,4]."""
+# Columns at once: 1 (no multiple of 4 wide), 4 and 2.
+@pytest.fixture(scope="module", params=[(2, 5, 6, 3, 4), (2, 3, 8, 3, 4), (1, 3, 6, 12, 8)], ids=str)
+def operands(request):
+  """x [B,H,W,I] and a kernel [3,3,I,O]."""
+  *image, in_channels, out_channels = request.param
   rng = np.random.default_rng(0)
-  return rng.normal(size=(2, 5, 6, 3)).astype(np.float32), rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+  shapes = (*image, in_channels), (3, 3, in_channels, out_channels)
+  return tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
 
 
 def energy(convolve):
@@ -54,9 +63,17 @@ def test_values_and_two_orders_of_derivatives(function, operands):
   assert_same(function, operands)
 
 
+@pytest.mark.parametrize("ours", [kernel_gradient_as_convolution, kernel_gradient_as_product])
+def test_both_kernel_gradients_are_jaxs(ours, operands):
+  x, kernel = operands
+  y, pullback = jax.vjp(lambda kernel: plain_convolution(x, kernel), kernel)
+  (expected,) = pullback(np.cos(y))
+  np.testing.assert_allclose(ours(x, np.cos(y)), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_finite_differences(operands):
   with jax.enable_x64(True):
-    x, kernel = (operand.astype(np.float64) for operand in operands)
+    x, kernel = (0.3 * operand.astype(np.float64) for operand in operands)  # sin's third derivative small
     check_grads(lambda *arguments: jnp.sin(convolve_3x3(*arguments)), (x, kernel), order=2)
 
 
