@@ -32,6 +32,7 @@ def adversarial_search(
   num_steps: int = 5,
   learning_rate: float = 1.0,
   reference: jax.Array | None = None,
+  begin: Callable[[jax.Array], Any] | None = None,
   seeds_at_once: int = 0,
 ) -> jax.Array:
   """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
@@ -43,27 +44,30 @@ def adversarial_search(
   Args:
     restore: (y, z_s) -> x for one seed's z_s; traced once, vmapped over the seeds.
     y: measurements [B, ...].
-    z: a pytree, leaves [S, B, ...]; what restore computes from y alone is computed once for all seeds.
+    z: a pytree, leaves [S, B, ...].
     key: a typed key, or one an example ([B]), for the start.
     eps: L2 bound of delta over one measurement, pixels in [0, 1].
     num_steps: Adam steps.
     learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
     reference: [S, B, ...], the restorations of y where the caller has them already.
+    begin: y -> a pytree of arrays that restore then takes in y's place: what all seeds share, computed once for them.
     seeds_at_once: see over_seeds.
 
   Returns:
     delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
   """
+  begin = begin or (lambda y: y)
   if reference is None:
-    reference = over_seeds(lambda z_s: restore(y, z_s), z, seeds_at_once)
+    begun = begin(y)
+    reference = over_seeds(lambda z_s: restore(begun, z_s), z, seeds_at_once)
   reference = jax.lax.stop_gradient(reference)
 
   def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    def squares(delta, reference, z):
-      return jnp.sum((jax.vmap(lambda z_s: restore(y + delta, z_s))(z) - reference) ** 2)
+    def squares(begun, reference, z):
+      return jnp.sum((jax.vmap(lambda z_s: restore(begun, z_s))(z) - reference) ** 2)
 
-    return sum_over_seeds(squares, delta, reference, z, seeds_at_once) / len(reference)
+    return sum_over_seeds(squares, begin(y + delta), reference, z, seeds_at_once) / len(reference)
 
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
   gradient = jax.jit(jax.grad(total_change))
@@ -87,8 +91,8 @@ def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -
   """function(z_s) for every seed of z, leaves [S, ...], outputs with a leading S.
 
   seeds_at_once: how many go through together, 0 = all. Fewer go one group after the other in a loop that keeps no
-  intermediate values but computes them again for gradients: the memory of one group. On an accelerator that is a third
-  more work. On a CPU it is faster nonetheless, with our nets (models.convolution): its caches hold one group's images.
+  intermediate values but computes them again for gradients: the memory of one group. On a CPU it is faster
+  nonetheless, with our nets (models.convolution): its caches hold one group's images.
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:

@@ -6,7 +6,7 @@ argument and are pure.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -218,14 +218,40 @@ def restore(
   Returns:
     ([B,H,W,3], the batch statistics after this pass; unchanged where train is False).
   """
-  variables = {"params": params, "batch_stats": batch_stats}
+  begun, batch_stats = begin(game, params, batch_stats, y, train=train)
+  return complete(game, params, batch_stats, begun, z, train=train)
+
+
+class Begun(NamedTuple):
+  """A restoration that has seen no noise yet: the generator's features of y [B, ...], and y, which project needs."""
+
+  features: jax.Array
+  y: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("game", "train"))
+def begin(game: Game, params: Any, batch_stats: Any, y: jax.Array, *, train: bool) -> tuple[Begun, Any]:
+  """The part of restore that all draws of the noise share, and the batch statistics after it."""
   inputs = game.degradation.network_input(y)
-  if train:
-    x, updates = game.generator.apply(variables, inputs, z, train=True, mutable=["batch_stats"])
-    batch_stats = updates.get("batch_stats", batch_stats)
-  else:
-    x = game.generator.apply(variables, inputs, z, train=False)
-  return game.degradation.project(x, y), batch_stats
+  features, batch_stats = _apply(game, params, batch_stats, "stem", inputs, train=train)
+  return Begun(features, y), batch_stats
+
+
+@functools.partial(jax.jit, static_argnames=("game", "train"))
+def complete(
+  game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
+) -> tuple[jax.Array, Any]:
+  """The rest of restore for one draw z of the noise, with the results of restore."""
+  x, batch_stats = _apply(game, params, batch_stats, "complete", begun.features, z, train=train)
+  return game.degradation.project(x, begun.y), batch_stats
+
+
+def _apply(game, params, batch_stats, method, *inputs, train):
+  variables = {"params": params, "batch_stats": batch_stats}
+  if not train:
+    return game.generator.apply(variables, *inputs, train=False, method=method), batch_stats
+  outputs, updates = game.generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
+  return outputs, updates.get("batch_stats", batch_stats)
 
 
 def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, ...]:

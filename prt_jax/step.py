@@ -12,7 +12,7 @@ import optax
 
 from prt_jax import losses
 from prt_jax.attacks import adversarial_search, l2_norm, over_seeds, sum_over_seeds
-from prt_jax.game import Game, draw_noise, judge, restore
+from prt_jax.game import Game, begin, complete, draw_noise, judge, restore
 from prt_jax.metrics.image import psnr
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
@@ -93,24 +93,29 @@ def generator_step(
   z = draw_noise(game, example_keys(key, state.step, Stream.GENERATOR_NOISE, examples), num_seeds)
   frozen = config.attack.batch_norm == "frozen"
 
-  def restore_seed(params, y, z):
-    # Running averages depend on the seed here: each seed's slice is a batch of its own.
-    return restore(game, params, state.batch_stats, y, z, train=True)
-
   def search(reference):
-    def restore_one(y, z):
-      x, _ = restore(game, state.generator_params, state.batch_stats, y, z, train=not frozen)
+    generator = game, state.generator_params, state.batch_stats
+
+    def restore_one(begun, z):
+      x, _ = complete(*generator, begun, z, train=not frozen)
       return game.degradation.estimated(x)
 
-    start_keys = example_keys(key, state.step, Stream.ATTACK_START, examples)
-    attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
-    reference = None if frozen else reference
     return adversarial_search(
-      restore_one, y, z, start_keys, reference=reference, seeds_at_once=game.seeds_at_once, **attack
+      restore_one,
+      y,
+      z,
+      example_keys(key, state.step, Stream.ATTACK_START, examples),
+      **{name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")},
+      reference=None if frozen else reference,
+      begin=lambda y: begin(*generator, y, train=not frozen)[0],
+      seeds_at_once=game.seeds_at_once,
     )
 
   def loss(params):
-    restored, batch_stats = over_seeds(lambda z: restore_seed(params, y, z), z, game.seeds_at_once)
+    begun, batch_stats = begin(game, params, state.batch_stats, y, train=True)
+    # From here on running averages depend on the seed: each seed's slice is a batch of its own.
+    restore_seed = functools.partial(complete, game, train=True)
+    restored, batch_stats = over_seeds(lambda z: restore_seed(params, batch_stats, begun, z), z, game.seeds_at_once)
     fake, batch_stats = jax.tree.map(lambda seeds: seeds[0], (restored, batch_stats))
     adversarial = jnp.mean(losses.generator_loss(judge(game, state.critic_params, fake)))
     scalars = {"generator_loss": adversarial}
@@ -119,11 +124,14 @@ def generator_step(
       estimated = jax.vmap(game.degradation.estimated)
       delta = search(jax.lax.stop_gradient(estimated(restored)))
 
-      def share_of_loss(params, restored, z):
-        attacked, _ = jax.vmap(lambda z: restore_seed(params, y + delta, z))(z)
+      def share_of_loss(shared, restored, z):
+        params, begun = shared
+        attacked, _ = jax.vmap(lambda z: restore_seed(params, state.batch_stats, begun, z))(z)
         return jnp.mean(losses.robustness_loss(restored, estimated(attacked))) * len(restored) / num_seeds
 
-      robustness = sum_over_seeds(share_of_loss, params, estimated(restored), z, game.seeds_at_once)
+      attacked_begun, _ = begin(game, params, state.batch_stats, y + delta, train=True)
+      shared = params, attacked_begun
+      robustness = sum_over_seeds(share_of_loss, shared, estimated(restored), z, game.seeds_at_once)
       total += config.optim.robust_weight * robustness
       norm = l2_norm(delta)
       ai_psnr = -10 * jnp.log10(norm**2 / game.degradation.psnr_size)

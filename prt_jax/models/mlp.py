@@ -41,9 +41,18 @@ class MLPGenerator(nn.Module):
   width: int = 512
   kernel_init: str = "torch"
 
-  @nn.compact
-  def __call__(self, y: jax.Array, z: tuple[jax.Array], *, train: bool) -> jax.Array:
+  def __call__(self, y: jax.Array, z: tuple[jax.Array], train: bool) -> jax.Array:
     """y [B,1] and z of one [B,1] -> [B,1]; the same in training and evaluation, there is no BatchNorm."""
+    return self.complete(self.stem(y, train), z, train)
+
+  def stem(self, y: jax.Array, train: bool) -> jax.Array:
+    """What has seen no noise yet (UNet.stem): y itself."""
+    del train
+    return y
+
+  @nn.compact
+  def complete(self, y: jax.Array, z: tuple[jax.Array], train: bool) -> jax.Array:
+    """All that follows the stem."""
     del train
     return MLP((self.width,) * 4 + (1,), self.kernel_init)(jnp.concatenate([y, *z], axis=1))
 

@@ -58,30 +58,38 @@ class UNet(nn.Module):
   use_last_bias: bool = True
   platform: str | None = None
 
-  @nn.compact
+  def setup(self) -> None:
+    common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
+    levels = [*range(LEVELS + 1), *reversed(range(LEVELS))]  # the stem, Down blocks, Up blocks
+    self.double_convs = [
+      DoubleConv(self.width * 2**level, axis_name=self.axis_name, name=f"DoubleConv_{i}", **common)
+      for i, level in enumerate(levels)
+    ]
+    self.last = Conv(3, kernel_size=1, use_bias=self.use_last_bias, name="Conv_0", **common)
+
   def __call__(self, x: jax.Array, z: tuple[jax.Array, ...], train: bool) -> jax.Array:
     """x: [B,H,W,3], H and W multiples of 16; z: noise_shapes(H) with a leading B -> [B,H,W,3], unbounded.
 
     train: normalise by the batch's statistics (and update the running ones where 'batch_stats'
     is mutable) instead of the running averages.
     """
-    common = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+    return self.complete(self.stem(x, train), z, train)
 
-    def double_conv(x, features):
-      block = DoubleConv(features, axis_name=self.axis_name, platform=self.platform, **common)
-      return block(x, train)
+  def stem(self, x: jax.Array, train: bool) -> jax.Array:
+    """The part that has seen no noise yet: [B,H,W,3] -> features [B,H,W,s]."""
+    return self.double_convs[0](x, train)
 
-    x = double_conv(x, self.width)
-    skips = []
-    for level, z_level in enumerate(z, start=1):
+  def complete(self, features: jax.Array, z: tuple[jax.Array, ...], train: bool) -> jax.Array:
+    """All that follows the stem: features [B,H,W,s] and z -> [B,H,W,3]."""
+    x, skips = features, []
+    for z_level, double_conv in zip(z, self.double_convs[1:], strict=False):
       skips.append(x)
       x = jnp.concatenate([x, z_level.astype(x.dtype)], -1)
-      x = double_conv(max_pool(x), self.width * 2**level)
-    for level, skip in reversed(list(enumerate(skips))):
+      x = double_conv(max_pool(x), train)
+    for skip, double_conv in zip(reversed(skips), self.double_convs[1 + LEVELS :], strict=True):
       x = jnp.concatenate([skip, upsample_bilinear(x)], -1)
-      x = double_conv(x, self.width * 2**level)
-    last = Conv(3, kernel_size=1, use_bias=self.use_last_bias, platform=self.platform, **common)
-    return last(x).astype(jnp.float32)
+      x = double_conv(x, train)
+    return self.last(x).astype(jnp.float32)
 
   @staticmethod
   def noise_shapes(image_size: int) -> tuple[tuple[int, int, int], ...]:
