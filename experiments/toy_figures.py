@@ -90,18 +90,22 @@ def draw_sweep(estimators: dict, sweep: dict, published: dict, folder: pathlib.P
   found |= {500.0: estimators["RobustGAN"]} if "RobustGAN" in estimators else {}
   if len(found) < 2:
     return None
-  figure, axes = new_figure(1, 2, 6.2, 2.7)
+  figure, axes = new_figure(1, 2, 6.2, 3.1)
   weights = sorted(found)
-  for one, score, index, label in (
-    (axes[0], "recall", 1, "recall"), (axes[1], "sqrt_R_1e-3", 2, r"$\sqrt{R}$, $10^{-3}$")
-  ):  # fmt: skip
+  for one, score, index, label, ticks in (
+    (axes[0], "recall", 1, "recall", (0.01, 0.03, 0.1, 0.3)),
+    (axes[1], "sqrt_R_1e-3", 2, r"$\sqrt{R}$, $10^{-3}$", (0.5, 1, 2, 4)),
+  ):
     spread = [found[weight][f"{score}_spread"]["std"] for weight in weights]
     one.errorbar(weights, [found[weight][score] for weight in weights], spread, fmt="o-", color=BLUE, label="measured")
     if "ErraticGAN" in estimators:
       one.axhline(estimators["ErraticGAN"][score], color=ORANGE, label="measured, weight 0")
     one.axhline(published["ErraticGAN"][index], color=ORANGE, linestyle=":", label="published ErraticGAN")
     one.axhline(published["RobustGAN"][index], color=SKY, linestyle=":", label="published RobustGAN")
-    one.plot([500], [published["RobustGAN"][index]], "*", color=VERMILLION, markersize=11, label="the default weight")
+    star = {"color": VERMILLION, "markersize": 11, "label": "published, at our default weight"}
+    one.plot([500], [published["RobustGAN"][index]], "*", **star)
     one.set(xscale="log", yscale="log", xlabel=r"weight $\lambda_R$, every third step", ylabel=label)
-  axes[0].legend()
+    one.minorticks_off()
+    one.set_yticks(ticks, map(str, ticks))
+  figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
   return save_figure(figure, folder, "toy_sweep")

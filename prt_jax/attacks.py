@@ -129,7 +129,8 @@ def _sum_and_gradients(function, seeds_at_once, shared, outputs, z):
 
   num_seeds = len(jax.tree.leaves(z)[0])
   whole = num_seeds - num_seeds % seeds_at_once
-  nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, shared)
+  dtype = jax.eval_shape(function, shared, outputs, z).dtype
+  nothing = jnp.zeros((), dtype), jax.tree.map(jnp.zeros_like, shared)
   sums, by_outputs = jax.lax.scan(add, nothing, jax.tree.map(regroup, (outputs, z)))
   by_outputs = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), by_outputs)
   if whole < num_seeds:

@@ -238,7 +238,10 @@ def test_a_sum_over_groups_of_seeds_and_its_gradients(at_once):
   def half_sum(shared, weights):
     return sum_over_seeds(weighted, shared, weights, jnp.array([1.0, 2.0, 4.0]), at_once) / 2
 
-  value, gradients = jax.value_and_grad(half_sum, (0, 1))({"a": 3.0}, jnp.array([1.0, 2.0, 3.0]))
+  for double in (True, False):
+    with jax.enable_x64(double):
+      value, gradients = jax.value_and_grad(half_sum, (0, 1))({"a": 3.0}, jnp.array([1.0, 2.0, 3.0]))
+    assert value.dtype == (jnp.float64 if double else jnp.float32)
   assert value == pytest.approx(513 / 2)
   assert gradients[0]["a"] == pytest.approx(342 / 2)
   np.testing.assert_allclose(gradients[1], np.array([9, 36, 144]) / 2, rtol=1e-6)
