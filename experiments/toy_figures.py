@@ -94,7 +94,7 @@ def draw_sweep(estimators: dict, sweep: dict, published: dict, folder: pathlib.P
   weights = sorted(found)
   for one, score, index, label, ticks in (
     (axes[0], "recall", 1, "recall", (0.01, 0.03, 0.1, 0.3)),
-    (axes[1], "sqrt_R_1e-3", 2, r"$\sqrt{R}$, $10^{-3}$", (0.5, 1, 2, 4)),
+    (axes[1], "sqrt_R_1e-3", 2, r"$\sqrt{R}$, $10^{-3}$", (0.2, 0.5, 1, 2, 4)),
   ):
     spread = [found[weight][f"{score}_spread"]["std"] for weight in weights]
     one.errorbar(weights, [found[weight][score] for weight in weights], spread, fmt="o-", color=BLUE, label="measured")
