@@ -126,7 +126,7 @@ def _demo(config):
 
 
 def _mini(config):
-  """The papers' comparison on 32x32 images, in 40 minutes (erratic) to an hour and a half a variant on a CPU core."""
+  """The papers' comparison on 32x32 images, for a CPU core: an hour or so a variant."""
   _halve_images(config)
   config.optim.update(learning_rate=2e-4, decay_steps=(3_600,))
   config.train.update(
