@@ -13,7 +13,7 @@ from prt_jax.step import critic_step, generator_step
 SINGLE_STEPS = ("critic", "plain", "robust")
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
   "critic": critic_step,
   "plain": functools.partial(generator_step, robust=False),
   "robust": functools.partial(generator_step, robust=True),
@@ -22,7 +22,7 @@ _FUNCTIONS = {
 
 def make_steps(game: Game) -> dict:
   """{step: jitted (state, images [B,H,W,3] float32, key) -> (state, scalars)}; the state is donated."""
-  return {step: jax.jit(functools.partial(f, game), donate_argnums=(0,)) for step, f in _FUNCTIONS.items()}
+  return {step: jax.jit(functools.partial(f, game), donate_argnums=(0,)) for step, f in FUNCTIONS.items()}
 
 
 def make_spread_out_steps(game: Game) -> dict:
@@ -31,7 +31,7 @@ def make_spread_out_steps(game: Game) -> dict:
   def spread_out(step):
     return parallel.over_devices(lambda state, images: step(game, state, images, state.key)[0])
 
-  return {step: spread_out(function) for step, function in _FUNCTIONS.items()}
+  return {step: spread_out(function) for step, function in FUNCTIONS.items()}
 
 
 def make_pixels(config: ConfigDict) -> np.ndarray:

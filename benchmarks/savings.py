@@ -1,0 +1,213 @@
+"""What each saving is worth: a step as it is, against the same step with one saving taken back.
+
+python -m benchmarks.savings --device=cpu --batch=4 --seeds=4 --json=FILE
+
+Each saving is exact: the last column is ||gradient - gradient as it is|| / ||gradient as it is||, rounding in float32.
+The option model.dtype=bfloat16 stands beside them, and there that column is its price.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+from absl import logging
+
+from benchmarks import settings
+from benchmarks.memory_use import program_bytes
+from experiments.results import format_table
+
+AS_IT_IS = "as it is"
+
+
+class Alternative(NamedTuple):
+  """One way to compute a step.
+
+  Attributes:
+    name: for the table.
+    steps: of jax_steps.SINGLE_STEPS, those that it changes.
+    patches: what it replaces: (object, attribute, replacement).
+    fields: config fields that it changes.
+    donate: whether the state's memory is given to the new one.
+  """
+
+  name: str
+  steps: tuple[str, ...]
+  patches: tuple[tuple[object, str, object], ...] = ()
+  fields: tuple[tuple[str, object], ...] = ()
+  donate: bool = True
+
+
+def savings(num_seeds: int) -> list[Alternative]:
+  """Every saving, taken back; and the option of computing in bfloat16."""
+  import jax
+
+  from prt_jax import attacks, step
+  from prt_jax.game import restore
+  from prt_jax.models import convolution, layers, unet
+
+  def summed_loop(function, shared, outputs, z, seeds_at_once):
+    def of_one(pair):
+      return function(shared, *jax.tree.map(lambda leaf: leaf[None], pair))
+
+    return jax.numpy.sum(attacks.over_seeds(of_one, (outputs, z), seeds_at_once))
+
+  def begin_nothing(game, params, batch_stats, y, *, train):
+    return y, batch_stats
+
+  def search_without_reference(*args, reference, **kwargs):
+    return attacks.adversarial_search(*args, **kwargs)
+
+  def reduce_window_pool(x):
+    window = (1, 2, 2, 1)
+    return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, window, "VALID")
+
+  def resize(x):
+    batch, height, width, channels = x.shape
+    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
+
+  every, generator = ("critic", "plain", "robust"), ("plain", "robust")
+  return [
+    Alternative("JAX's own gradients of a convolution", every, ((layers, "convolve_3x3", layers.plain_convolution),)),
+    Alternative("one column at a time", ("critic",), ((convolution, "_columns_at_once", lambda *_: 1),)),
+    Alternative("few channels as they are", every, ((layers, "fill_channels", lambda *pair: pair),)),
+    Alternative("2x2 planes as convolutions", ("critic",), ((layers, "SMALL_PLANE", 0),)),
+    Alternative("max-pool by reduce_window", generator, ((unet, "max_pool", reduce_window_pool),)),
+    Alternative("upsampling by jax.image.resize", generator, ((unet, "upsample_bilinear", resize),)),
+    Alternative("the state not donated", generator, donate=False),
+    Alternative("computed in bfloat16", every, fields=(("model.dtype", "bfloat16"),)),
+    Alternative("all seeds at once", ("robust",), fields=(("attack.seeds_at_once", num_seeds),)),
+    Alternative("reference restored for the search", ("robust",), (
+      (step, "adversarial_search", search_without_reference),)),
+    Alternative("stem for every seed", ("robust",), (
+      (step, "begin", begin_nothing), (step, "complete", restore))),
+    Alternative("values computed again for gradients", ("robust",), (
+      (attacks, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
+  ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def in_place(alternative: Alternative) -> Iterator[None]:
+  """The alternative's replacements, while a step is traced."""
+  with contextlib.ExitStack() as stack:
+    for owner, name, replacement in alternative.patches:
+      stack.enter_context(mock.patch.object(owner, name, replacement))
+    yield
+
+
+class Compiled(NamedTuple):
+  """A compiled step."""
+
+  program: Callable
+  compile_s: float
+  peak_bytes: int
+
+
+def compile_step(config, step: str, alternative: Alternative) -> Compiled:
+  """One step of a config, computed the alternative's way."""
+  import jax
+
+  from benchmarks.jax_steps import FUNCTIONS, abstract_arguments
+  from prt_jax.game import make_game
+
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(dict(alternative.fields))
+  start = time.perf_counter()
+  with in_place(alternative):
+    game = make_game(config)  # of its own: traces are kept by game
+    function = jax.jit(functools.partial(FUNCTIONS[step], game), donate_argnums=(0,) if alternative.donate else ())
+    program = function.lower(*abstract_arguments(game)).compile()
+  return Compiled(program, time.perf_counter() - start, program_bytes(program.memory_analysis()))
+
+
+def compare(config, step: str, alternatives: list[Alternative], repeats: int) -> list[dict]:
+  """Times the alternatives, in turn, against the step as it is; a dict each, that one first."""
+  import jax
+  import optax
+
+  from benchmarks.jax_steps import make_arguments
+  from prt_jax.game import make_game
+
+  def gradient(state):
+    # Adam's first moment after one step, a multiple of it.
+    optimizer = state.critic_optimizer if step == "critic" else state.generator_optimizer
+    moment = optax.tree_utils.tree_get(optimizer, "mu")
+    return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(moment)])
+
+  state, images, key = make_arguments(make_game(config))
+  compiled = {}
+  for alternative in [Alternative(AS_IT_IS, (step,)), *alternatives]:
+    logging.info("%s: %s", step, alternative.name)
+    compiled[alternative.name] = compile_step(config, step, alternative)
+
+  samples, gradients = {name: [] for name in compiled}, {}
+  for repeat in range(repeats + 1):
+    for name, (program, *_) in compiled.items():
+      fresh = jax.block_until_ready(jax.tree.map(jax.numpy.copy, state))
+      before = time.perf_counter()
+      after, _ = jax.block_until_ready(program(fresh, images, key))
+      if repeat:
+        samples[name].append(time.perf_counter() - before)
+      else:
+        gradients[name] = gradient(after)
+
+  own = gradients[AS_IT_IS]
+  return [
+    {"step": step, "name": name}
+    | {"relative_difference": float(np.linalg.norm(gradients[name] - own) / np.linalg.norm(own))}
+    | {"peak_bytes": compiled[name].peak_bytes, "compile_s": compiled[name].compile_s}
+    | settings.spread(samples[name])
+    for name in compiled
+  ]
+
+
+def run_comparisons(argv: list[str], description: str, module: str, steps: str, make_alternatives: Callable) -> None:
+  """The command of a comparison: parses, compares step by step, prints the table and writes the JSON after each."""
+  parser = settings.make_parser(description)
+  parser.add_argument("--steps", default=steps, help="comma-separated")
+  args = parser.parse_args(argv)
+  config = settings.load_config(args)
+  settings.select_device(args.device, config)
+  results = settings.provenance(module, config)
+  results["settings"] |= {"device": args.device, "repeats": args.repeats}
+  results["lines"] = []
+  alternatives = make_alternatives(config)
+  for step in args.steps.split(","):
+    chosen = [alternative for alternative in alternatives if step in alternative.steps]
+    results["lines"] += compare(config, step, chosen, args.repeats)
+    settings.write_json(args.json, results)
+  print(render(results))
+
+
+def main(argv: list[str]) -> None:
+  """Compares every step with each of its savings taken back."""
+  run_comparisons(
+    argv, __doc__, "benchmarks.savings", "critic,plain,robust", lambda config: savings(config.attack.num_seeds)
+  )
+
+
+def render(results: dict) -> str:
+  """A line a step and alternative."""
+  own = {line["step"]: line["median_s"] for line in results["lines"] if line["name"] == AS_IT_IS}
+  rows = [
+    [
+      line["step"],
+      line["name"],
+      line["median_s"],
+      f"{line['min_s']:.3g} to {line['max_s']:.3g}",
+      line["median_s"] / own[line["step"]],
+      line["peak_bytes"] / 1e9,
+      line["compile_s"],
+      f"{line['relative_difference']:.1g}",
+    ]
+    for line in results["lines"]
+  ]
+  header = ["step", "computed", "median s", "spread s", "times as it is", "peak GB", "compile s", "difference"]
+  return format_table(header, rows)
+
+
+if __name__ == "__main__":
+  settings.run(main)

@@ -1,0 +1,90 @@
+"""The comparisons: every replacement exists and gives the same numbers, and a wrong one would be seen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import r1, savings
+from prt_jax import losses
+from prt_jax.attacks import sum_over_seeds
+from prt_jax.game import make_game
+from prt_jax.models.layers import max_pool, upsample_bilinear
+from tests import tiny
+
+ALTERNATIVES = {alternative.name: alternative for alternative in savings.savings(num_seeds=2)}
+
+
+def replacement(name):
+  """The first thing that an alternative puts in the place of ours."""
+  return ALTERNATIVES[name].patches[0][2]
+
+
+@pytest.mark.parametrize("alternative", [*ALTERNATIVES.values(), *r1.alternatives(None)], ids=lambda one: one.name)
+def test_what_is_replaced_exists_and_comes_back(alternative):
+  own = [getattr(owner, name) for owner, name, _ in alternative.patches]
+  with savings.in_place(alternative):
+    replaced = [getattr(owner, name) for owner, name, _ in alternative.patches]
+  assert not any(ours is other for ours, other in zip(own, replaced, strict=True))
+  assert own == [getattr(owner, name) for owner, name, _ in alternative.patches]
+
+
+def critic(weights, x):
+  return jnp.tanh(jnp.sin(x) @ weights[0]) @ weights[1]
+
+
+@pytest.mark.parametrize("name", ["logits by a pass of their own", "reverse over forward", "a gradient an example"])
+def test_ways_to_r1_have_one_value_and_one_gradient(name):
+  way = next(alternative for alternative in r1.alternatives(None) if alternative.name == name).patches[0][2]
+  keys = jax.random.split(jax.random.key(0), 3)
+  weights = jax.random.normal(keys[0], (5, 7)), jax.random.normal(keys[1], (7,))
+  x = jax.random.normal(keys[2], (4, 5))
+
+  def loss(weights, way):
+    logits, penalty = way(lambda x: critic(weights, x), x)
+    return jnp.sum(jnp.cos(logits)) + jnp.sum(penalty * jnp.arange(1, 5))
+
+  value, gradient = jax.value_and_grad(loss)(weights, losses.logits_and_r1_penalty)
+  other_value, other_gradient = jax.value_and_grad(loss)(weights, way)
+  assert float(other_value) == pytest.approx(float(value), rel=1e-5)
+  for ours, other in zip(gradient, other_gradient, strict=True):
+    np.testing.assert_allclose(other, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_taken_back_are_the_same_functions():
+  x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
+  np.testing.assert_array_equal(replacement("max-pool by reduce_window")(x), max_pool(x))
+  np.testing.assert_allclose(
+    replacement("upsampling by jax.image.resize")(x), upsample_bilinear(x), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_the_loop_taken_back_has_the_same_sum_and_gradient():
+  z, outputs, shared = jnp.arange(6.0).reshape(3, 2), jnp.ones((3, 2)), jnp.array([0.5, -1.0])
+
+  def total(shared, sums):
+    return sums(lambda s, o, z: jnp.sum((jnp.sin(s * z) - o) ** 2), shared, outputs, z, 1)
+
+  ours = jax.value_and_grad(total)(shared, sum_over_seeds)
+  other = jax.value_and_grad(total)(shared, replacement("values computed again for gradients"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, other)
+
+
+def test_a_wrong_alternative_shows_as_a_difference(monkeypatch):
+  config = tiny.get_config()
+  factors = {savings.AS_IT_IS: 1.0, "the same": 1.0, "off by a quarter": 1.25}
+
+  def compile_step(config, step, alternative):
+    def program(state, images, key):
+      gradients = jax.tree.map(lambda leaf: factors[alternative.name] * jnp.ones_like(leaf), state.critic_params)
+      _, optimizer = make_game(config).optimizer.update(gradients, state.critic_optimizer)
+      return state.replace(critic_optimizer=optimizer), {}
+
+    return savings.Compiled(program, 1.0, 10**9)
+
+  monkeypatch.setattr(savings, "compile_step", compile_step)
+  others = [savings.Alternative(name, ("critic",)) for name in list(factors)[1:]]
+  lines = savings.compare(config, "critic", others, repeats=1)
+  assert [line["name"] for line in lines] == list(factors)
+  np.testing.assert_allclose([line["relative_difference"] for line in lines], [0, 0, 0.25], atol=1e-6)
+  assert "off by a quarter" in savings.render({"lines": lines})
