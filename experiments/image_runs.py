@@ -5,6 +5,7 @@ import ast
 import importlib
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 
 from configs.default import SCALES, VARIANTS
 from experiments.results import FOLDER, mean_and_spread
+from experiments.side_by_side import default_jobs, run_all
 from experiments.toy_training import Stopped
 from prt_jax import evaluate, parallel, report, train
 from prt_jax.checkpoints import Checkpoints, claim_workdir
@@ -77,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figures go")
   parser.add_argument("--collect", action="store_true", help="train nothing: report the runs that are complete")
   parser.add_argument("--smoke", action="store_true", help="tiny nets for seconds, in a workdir of its own")
+  parser.add_argument("--jobs", type=int, default=default_jobs(), help="runs at a time, on a share of the cores each")
 
 
 def config_fields(args: argparse.Namespace) -> dict[str, object]:
@@ -84,7 +87,7 @@ def config_fields(args: argparse.Namespace) -> dict[str, object]:
   if args.smoke:
     args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")
     args.out = args.workdir / "results" if args.out == FOLDER else args.out
-    args.scale, args.seeds, args.feature_weights = "mini", 1, ""
+    args.scale, args.seeds, args.feature_weights, args.jobs = "mini", 1, "", 1
   fields = {"data.source": "folder", "data.path": args.path} if args.path else {}
   fields |= SMOKE_FIELDS if args.smoke else {}
   for text in args.set:
@@ -98,19 +101,28 @@ def config_fields(args: argparse.Namespace) -> dict[str, object]:
   return fields
 
 
-def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: str, *, may_train: bool) -> dict | None:
-  """{features: report.json's content} of a run, trained and evaluated first where it is not yet.
+def train_all(runs: Sequence[ImageRun], workdir: pathlib.Path, feature_weights: str, jobs: int) -> None:
+  """Trains and evaluates the runs that are not yet, in their order, `jobs` at a time."""
+  run_all(train_and_evaluate, [(run, workdir, feature_weights) for run in runs], jobs)
 
-  None for a run that is not complete and may not be trained. SqueezeNet's features come from a second
-  evaluation, in eval-squeezenet/.
+
+def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> None:
+  """Trains a run, from where it is, and evaluates it."""
+  config = run.make_config()
+  _set_up(config)
+  if train.train(config, workdir / run.name) is None:
+    raise Stopped("stopped, saved: the same command resumes")
+  evaluated(run, workdir, feature_weights)
+
+
+def evaluated(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> dict | None:
+  """{features: report.json's content} of a complete run, evaluated first where it is not yet; None for another.
+
+  SqueezeNet's features come from a second evaluation, in eval-squeezenet/.
   """
   config, folder = run.make_config(), workdir / run.name
-  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
-  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
-  if may_train:
-    if train.train(config, folder) is None:
-      raise Stopped("stopped, saved: the same command resumes")
-  elif not complete(config, folder):
+  _set_up(config)
+  if not complete(config, folder):
     return None
   reports = {config.eval.feature_extractor: evaluate.evaluate(config, folder)}
   if feature_weights:
@@ -118,6 +130,11 @@ def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: st
     squeezenet.eval.update(feature_extractor="squeezenet", feature_weights=feature_weights, strong_num_examples=0)
     reports["squeezenet"] = evaluate.evaluate(squeezenet, folder, into="eval-squeezenet")
   return reports
+
+
+def _set_up(config):
+  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
+  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
 
 
 def complete(config: ConfigDict, folder: pathlib.Path) -> bool:

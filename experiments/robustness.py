@@ -11,28 +11,17 @@ import jax
 import jax.numpy as jnp
 from scipy.integrate import quad
 
-from prt_jax.attacks import adversarial_search
+from prt_jax.attacks import adversarial_search, change
 
 _CHUNK = 200  # measurements worked on at once: their activations fit into a processor's cache
 _GRID = 8  # perturbations tried on each side of 0, the last one eps itself
 
 
-def mean_change(restore: Callable, y: jax.Array, z, delta: jax.Array) -> jax.Array:
-  """E_Z (G(y, Z) - G(y + delta, Z))^2 for each measurement, the same Z on both sides: y, delta [B,1], z [S,B,...]."""
-  restore_seeds = jax.vmap(restore, (None, 0))
-  return jnp.mean((restore_seeds(y + delta, z) - restore_seeds(y, z)) ** 2, axis=(0, 2))
-
-
-def attacked_change(restore: Callable, y: jax.Array, z, key: jax.Array, attack: dict) -> jax.Array:
-  """[B]: the change that the attack of training finds; attack: its eps, num_steps and learning_rate."""
-  return mean_change(restore, y, z, adversarial_search(restore, y, z, key, **attack))
-
-
-def largest_change(restore: Callable, y: jax.Array, z, eps: float) -> jax.Array:
+def largest_change(restore: Callable, y: jax.Array, z, reference: jax.Array, eps: float) -> jax.Array:
   """[B]: Eq. 6 by trying every delta of a grid on [-eps, eps], its ends included: y is one number."""
   tried = eps * jnp.arange(1, _GRID + 1) / _GRID
-  changes = jax.lax.map(lambda delta: mean_change(restore, y, z, delta), jnp.concatenate([tried, -tried]))
-  return jnp.max(changes, axis=0)
+  deltas = jnp.concatenate([tried, -tried])
+  return jnp.max(jax.lax.map(lambda delta: change(restore, y, z, delta, reference), deltas), axis=0)
 
 
 @functools.partial(jax.jit, static_argnames=("restore", "attack"))
@@ -52,7 +41,9 @@ def root_robustness(restore: Callable, parameters, y: jax.Array, z, key: jax.Arr
   def one_chunk(chunk):
     y, z, key = chunk
     z = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), z)
-    return attacked_change(restore, y, z, key, attack), largest_change(restore, y, z, attack["eps"])
+    reference = jax.vmap(restore, (None, 0))(y, z)
+    attacked = change(restore, y, z, adversarial_search(restore, y, z, key, reference=reference, **attack), reference)
+    return attacked, largest_change(restore, y, z, reference, attack["eps"])
 
   chunks = (
     y.reshape(num_chunks, -1, 1),

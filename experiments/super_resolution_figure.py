@@ -12,7 +12,15 @@ import time
 from configs.default import VARIANTS
 from experiments.command import run_command
 from experiments.figures import new_figure, save_figure
-from experiments.image_runs import ImageRun, add_arguments, config_fields, feature_label, summarise, train_and_evaluate
+from experiments.image_runs import (
+  ImageRun,
+  add_arguments,
+  config_fields,
+  evaluated,
+  feature_label,
+  summarise,
+  train_all,
+)
 from experiments.results import format_table, write_results
 from experiments.table1 import COLORS
 from prt_jax.errors import UserError
@@ -38,13 +46,16 @@ def main(argv: list[str] | None = None) -> None:
     name, workdir = f"{name}_noise{args.noise_std:g}", workdir / f"noise{args.noise_std:g}"
   started = time.monotonic()
 
+  runs = {
+    (factor, variant, seed): ImageRun(f"sr{factor}", variant, args.scale, seed, fields)
+    for seed in range(args.seeds) for factor in args.factors for variant in args.variants
+  }  # fmt: skip
+  if not args.collect:
+    train_all(list(runs.values()), workdir, args.feature_weights, args.jobs)
   reports = {factor: {variant: [] for variant in args.variants} for factor in args.factors}
-  for seed in range(args.seeds):
-    for factor in args.factors:
-      for variant in args.variants:
-        run = ImageRun(f"sr{factor}", variant, args.scale, seed, fields)
-        found = train_and_evaluate(run, workdir, args.feature_weights, may_train=not args.collect)
-        reports[factor][variant] += [found] if found else []
+  for (factor, variant, _), run in runs.items():
+    found = evaluated(run, workdir, args.feature_weights)
+    reports[factor][variant] += [found] if found else []
   complete = [seeds[0] for variants in reports.values() for seeds in variants.values() if seeds]
   if not complete:
     raise UserError(f"{workdir} holds no complete run: train it, without --collect")

@@ -21,10 +21,11 @@ from experiments.image_runs import (
   ImageRun,
   add_arguments,
   config_fields,
+  evaluated,
   feature_label,
   load,
   summarise,
-  train_and_evaluate,
+  train_all,
   training_curves,
 )
 from experiments.results import format_table, write_results
@@ -52,11 +53,13 @@ def main(argv: list[str] | None = None) -> None:
   def run_of(variant, seed):
     return ImageRun(args.config, variant, args.scale, seed, fields)
 
+  places = [(variant, seed) for seed in range(args.seeds) for variant in args.variants]
+  if not args.collect:
+    train_all([run_of(*place) for place in places], args.workdir, args.feature_weights, args.jobs)
   reports = {variant: {} for variant in args.variants}
-  for seed in range(args.seeds):
-    for variant in args.variants:
-      found = train_and_evaluate(run_of(variant, seed), args.workdir, args.feature_weights, may_train=not args.collect)
-      reports[variant] |= {seed: found} if found else {}
+  for variant, seed in places:
+    found = evaluated(run_of(variant, seed), args.workdir, args.feature_weights)
+    reports[variant] |= {seed: found} if found else {}
   reports = {variant: seeds for variant, seeds in reports.items() if seeds}
   if not reports:
     raise UserError(f"{args.workdir} holds no complete run: train it, without --collect")

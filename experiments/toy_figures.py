@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from configs import toy_disk
 from experiments import hand_made
 from experiments.figures import (
   BLACK,
@@ -87,7 +88,8 @@ def draw_sweep(estimators: dict, sweep: dict, published: dict, folder: pathlib.P
   None where the sweep was not run: there is nothing to draw.
   """
   found = {float(weight): scores for weight, scores in sweep.items()}
-  found |= {500.0: estimators["RobustGAN"]} if "RobustGAN" in estimators else {}
+  default = toy_disk.get_config("deterministic-robust").optim.robust_weight
+  found |= {default: estimators["RobustGAN"]} if "RobustGAN" in estimators else {}
   if len(found) < 2:
     return None
   figure, axes = new_figure(1, 2, 6.2, 3.1)
@@ -103,7 +105,7 @@ def draw_sweep(estimators: dict, sweep: dict, published: dict, folder: pathlib.P
     one.axhline(published["ErraticGAN"][index], color=ORANGE, linestyle=":", label="published ErraticGAN")
     one.axhline(published["RobustGAN"][index], color=SKY, linestyle=":", label="published RobustGAN")
     star = {"color": VERMILLION, "markersize": 11, "label": "published, at our default weight"}
-    one.plot([500], [published["RobustGAN"][index]], "*", **star)
+    one.plot([default], [published["RobustGAN"][index]], "*", **star)
     one.set(xscale="log", yscale="log", xlabel=r"weight $\lambda_R$, every third step", ylabel=label)
     one.minorticks_off()
     one.set_yticks(ticks, map(str, ticks))

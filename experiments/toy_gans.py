@@ -1,19 +1,21 @@
 """The four toy GANs on the disk (paper A, Fig. 2 and Table 3): python -m experiments.toy_gans [--smoke]
 
-Trains each estimator with several seeds, then runs that change one choice, evaluates late checkpoints and
-writes the table beside the published numbers, and the figures. The same command resumes; more --seeds or a
-larger --until go on from what is there.
+Trains each estimator with several seeds, and runs that change one choice, side by side on the cores of a CPU;
+evaluates late checkpoints and writes the table beside the published numbers, and the figures. The same command
+resumes; more --seeds or a larger --until go on from what is there.
 """
 
 import argparse
 import time
+from typing import NamedTuple
 
 from experiments import hand_made, toy_figures
 from experiments.command import add_training_arguments, run_command, training_fields
 from experiments.results import format_table, write_results
 from experiments.robustness import posterior_sampler_bound
+from experiments.side_by_side import default_jobs, run_all
 from experiments.toy_evaluation import DRAWS, MEASUREMENTS, NEIGHBOURS, POINTS, SETS
-from experiments.toy_runs import ESTIMATORS, Run, summarise, train_and_evaluate
+from experiments.toy_runs import ESTIMATORS, Run, evaluated, summarise, train_and_evaluate
 from prt_jax.errors import UserError
 
 # precision, recall (Fig. 2), sqrt(R) in 1e-3 (Table 3; its stochastic rows as they are printed).
@@ -25,13 +27,13 @@ PUBLISHED = {
   "RobustStoGAN": (0.95, 0.99, 0.51),
   "StoGAN": (0.98, 0.98, 0.13),
 }
-SWEEP = (20.0, 100.0, 2_500.0, 12_500.0)  # weights of the robust term beside the default's and 0
+SWEEP = (20.0, 100.0, 500.0, 2_500.0, 12_500.0)  # weights of the robust term beside the default's and 0
 # {name: (estimator, changed config fields)}: readings of the paper that are not the default.
 READINGS = {
   "the printed weight 0.1, every step": (
     "RobustGAN", (("optim.robust_weight", 0.1), ("optim.robust_every_steps", 1))),
   "a third of the weight, every step": (
-    "RobustGAN", (("optim.robust_weight", 500 / 3), ("optim.robust_every_steps", 1))),
+    "RobustGAN", (("optim.robust_weight", 1_000 / 3), ("optim.robust_every_steps", 1))),
   "batch 64, deterministic": ("ErraticGAN", (("train.batch_size", 64),)),
   "batch 64, stochastic": ("StoGAN", (("train.batch_size", 64),)),
   "Z uniform on [0, 1] (App. E.1)": ("StoGAN", (("model.noise", "uniform"),)),
@@ -40,20 +42,59 @@ READINGS = {
 }  # fmt: skip
 
 
-def collect(args, name: str, seeds: int, changes: tuple, fields: dict, evaluation: dict) -> dict | None:
-  """The summary of an estimator's finished runs, training those that are not where they may be; None without any."""
-  if name == "RobustStoGAN":
-    fields = {"attack.num_seeds": args.attack_seeds} | fields
-  finished = {}
-  for seed in range(seeds):
-    scores = train_and_evaluate(
-      Run(name, seed, changes), args.workdir, args.until, fields, train=not args.collect, evaluation=evaluation
-    )
-    finished |= {seed: scores} if scores else {}
+class Row(NamedTuple):
+  """One line of the results: the runs that differ in their seed alone.
+
+  Attributes:
+    part: "estimators", "weight_sweep" or "readings".
+    name: its key there.
+    estimator: of toy_runs.ESTIMATORS.
+    changes: against its config.
+    seeds: how many runs.
+  """
+
+  part: str
+  name: str
+  estimator: str
+  changes: tuple[tuple[str, object], ...]
+  seeds: int
+
+  def runs(self) -> list[Run]:
+    """One for each seed."""
+    return [Run(self.estimator, seed, self.changes) for seed in range(self.seeds)]
+
+
+def plan(args) -> list[Row]:
+  """All that the results consist of."""
+  rows = [Row("estimators", name, name, (), args.seeds) for name in ESTIMATORS]
+  for weight in SWEEP:
+    rows.append(Row("weight_sweep", str(weight), "RobustGAN", (("optim.robust_weight", weight),), args.sweep_seeds))
+  for name, (estimator, changes) in READINGS.items():
+    rows.append(Row("readings", name, estimator, changes, args.reading_seeds))
+  return rows
+
+
+def fields_of(estimator: str, args, fields: dict) -> dict:
+  """The config fields of an estimator's runs: those of all, and the attack's draws of Z where it has them."""
+  return ({"attack.num_seeds": args.attack_seeds} if estimator == "RobustStoGAN" else {}) | fields
+
+
+def train(rows: list[Row], args, fields: dict, evaluation: dict) -> None:
+  """Trains and evaluates what is missing, all first seeds before all second ones: a run cut short has some of each."""
+  runs = sorted((run for row in rows for run in row.runs()), key=lambda run: run.seed)
+  tasks = [(run, args.workdir, args.until, fields_of(run.estimator, args, fields), evaluation) for run in runs]
+  run_all(train_and_evaluate, tasks, args.jobs)
+
+
+def collect(row: Row, args, fields: dict, evaluation: dict) -> dict | None:
+  """The summary of a row's finished runs; None without any."""
+  fields, finished = fields_of(row.estimator, args, fields), {}
+  for run in row.runs():
+    scores = evaluated(run, args.workdir, args.until, fields, evaluation)
+    finished |= {run.seed: scores} if scores else {}
   if not finished:
     return None
-  first = finished[min(finished)]
-  return summarise(finished.values()) | {"seeds": list(finished), "steps": list(first)}
+  return summarise(finished.values()) | {"seeds": list(finished), "steps": list(finished[min(finished)])}
 
 
 def comparison(estimators: dict) -> list[list]:
@@ -92,40 +133,39 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--attack_seeds", type=int, default=2, help="draws of Z in RobustStoGAN's training")
   parser.add_argument("--sweep_seeds", type=int, default=1, help="runs at each other weight of the robust term")
   parser.add_argument("--reading_seeds", type=int, default=1, help="runs of each other reading of the paper")
+  parser.add_argument("--jobs", type=int, default=default_jobs(), help="trainings at a time, a core each")
   args = parser.parse_args(argv)
   fields, evaluation = training_fields(args)
   started = time.monotonic()
 
-  estimators = {name: hand_made.estimate(alpha, args.seeds) for name, alpha in hand_made.ALPHAS.items()}
-  # Seed by seed, so that a run cut short has some of everything.
-  for seeds in range(1, args.seeds + 1):
-    found = {name: collect(args, name, seeds, (), fields, evaluation) for name in ESTIMATORS}
-  estimators |= {name: scores for name, scores in found.items() if scores}
-  if not estimators.keys() & ESTIMATORS.keys():
+  rows = plan(args)
+  if not args.collect:
+    train(rows, args, fields, evaluation)
+  found = {"estimators": {}, "weight_sweep": {}, "readings": {}}
+  for row in rows:
+    scores = collect(row, args, fields, evaluation)
+    found[row.part] |= {row.name: scores} if scores else {}
+  if not found["estimators"]:
     raise UserError(f"{args.workdir} holds no run of {args.until} steps: train it, without --collect")
-  weights, readings = {}, {}
-  for weight in SWEEP:
-    changes = (("optim.robust_weight", weight),)
-    weights[weight] = collect(args, "RobustGAN", args.sweep_seeds, changes, fields, evaluation)
-  for name, (estimator, changes) in READINGS.items():
-    readings[name] = collect(args, estimator, args.reading_seeds, changes, fields, evaluation)
+  estimators = {name: hand_made.estimate(alpha, args.seeds) for name, alpha in hand_made.ALPHAS.items()}
+  estimators |= found["estimators"]
 
   header = ["estimator", "score", "published", "measured", "std, seeds", "std in a run"]
   print(format_table(header, comparison(estimators)))
   judged = verdict(estimators)
   print(format_table(["verdict", "value"], [[name, value] for name, value in judged.items() if name != "within_0.05"]))
   protocol = {
-    "until": args.until, "smoke": args.smoke, "attack_seeds_in_training": {"RobustStoGAN": args.attack_seeds},
+    "until": args.until, "smoke": args.smoke, "jobs": args.jobs,
+    "attack_seeds_in_training": {"RobustStoGAN": args.attack_seeds},
     "k": NEIGHBOURS, "points": POINTS, "sets_of_points": SETS, "draws_in_sqrt_R": DRAWS,
     "measurements_in_sqrt_R": {"deterministic": MEASUREMENTS[False], "stochastic": MEASUREMENTS[True]},
     "config": Run("RobustStoGAN", 0).config({"attack.num_seeds": args.attack_seeds, **fields}).to_dict(),
   }  # fmt: skip
   results = {
+    **found,
     "estimators": estimators,
     "published": PUBLISHED,
     "verdict": judged,
-    "weight_sweep": {str(weight): scores for weight, scores in weights.items() if scores},
-    "readings": {name: scores for name, scores in readings.items() if scores},
     "seeds": {name: scores["seeds"] for name, scores in estimators.items() if "seeds" in scores},
     "protocol": protocol,
   }

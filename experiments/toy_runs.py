@@ -61,22 +61,31 @@ class Run(NamedTuple):
 
 
 def train_and_evaluate(
-  run: Run, workdir: pathlib.Path, until: int, fields: dict, *, train: bool = True, evaluation: dict | None = None
+  run: Run, workdir: pathlib.Path, until: int, fields: dict, evaluation: dict | None = None
 ) -> dict[int, dict[str, float]]:
-  """{step: scores} of the checkpoints in the last third of `until` steps; trains the run so far, unless told not to.
+  """Trains the run up to `until` steps, from where it is, and evaluates it: see `evaluated`."""
+  train_until(run.config(fields), workdir / run.name, until)
+  return evaluated(run, workdir, until, fields, evaluation)
 
-  A run that has not come so far, where it may not be trained, gives {}. Each checkpoint is evaluated once.
+
+def evaluated(
+  run: Run, workdir: pathlib.Path, until: int, fields: dict, evaluation: dict | None = None
+) -> dict[int, dict[str, float]]:
+  """{step: scores} of the checkpoints in the last third of `until` steps, each evaluated once.
+
+  A run that has not come so far gives {}.
   """
   config, folder = run.config(fields), workdir / run.name
-  if train:
-    train_until(config, folder, until)
-  scores = {}
   stored = {int(path.stem) for path in (folder / "evaluation").glob("*.json")}
-  for step in sorted(stored | set(checkpoint_steps(folder))):
+  steps = sorted(stored | set(checkpoint_steps(folder)))
+  if until not in steps:
+    return {}
+  scores = {}
+  for step in steps:
     if step <= until < 1.5 * step:
       path = folder / "evaluation" / f"{step}.json"
       scores[step] = evaluate_once(path, lambda step=step: evaluate(*load(config, folder, step), **(evaluation or {})))
-  return scores if until in scores else {}
+  return scores
 
 
 def summarise(runs: Iterable[dict[int, dict[str, float]]]) -> dict:

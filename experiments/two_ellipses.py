@@ -15,7 +15,7 @@ from experiments.figures import BLUE, GREEN, GREY, PURPLE, VERMILLION, new_figur
 from experiments.points import HOLE_AXES, OUTER_AXES, ellipses, in_hole
 from experiments.results import format_table, mean_and_spread, write_results
 from experiments.toy_evaluation import NEIGHBOURS, POINTS, restored_points
-from experiments.toy_runs import Run, summarise, train_and_evaluate
+from experiments.toy_runs import Run, evaluated, summarise, train_and_evaluate
 from experiments.toy_training import load
 from prt_jax.metrics import precision_recall
 
@@ -75,8 +75,8 @@ def train(args) -> tuple[dict, dict]:
   estimators, points = {}, {}
   for name, estimator in GANS.items():
     runs = [Run(estimator, seed, world="ellipses") for seed in range(args.seeds)]
-    scores = [train_and_evaluate(run, args.workdir, args.until, fields, evaluation=evaluation, train=not args.collect)
-              for run in runs]  # fmt: skip
+    score = evaluated if args.collect else train_and_evaluate
+    scores = [score(run, args.workdir, args.until, fields, evaluation) for run in runs]
     finished = {run.seed: score for run, score in zip(runs, scores, strict=True) if score}
     if not finished:
       continue
@@ -121,7 +121,7 @@ def draw(estimators: dict, points: dict, folder: pathlib.Path) -> pathlib.Path:
 def main(argv: list[str] | None = None) -> None:
   """Measures, trains, prints the table beside the published numbers, writes JSON and the figure."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  add_training_arguments(parser, "two_ellipses", seeds=3)
+  add_training_arguments(parser, "two_ellipses", seeds=3, until=4_500)
   args = parser.parse_args(argv)
   started = time.monotonic()
   made = hand_made(20)

@@ -153,7 +153,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     "data": dataset.fingerprint,
     "weights": digest.hexdigest()[:16],
     "eval": fields,
-    "attack": dict(config.attack),
+    "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": dict(config.degradation),
     "dtype": config.model.dtype,
   }

@@ -52,7 +52,7 @@ def use_all_cores(width: int, *batch_sizes: int) -> None:
   if "xla_force_host_platform_device_count" in flags or "JAX_NUM_CPU_DEVICES" in os.environ or "ynn" in flags:
     return
   # A later XLA may not know the flag, and an unknown one ends the process.
-  if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not _may_be_an_accelerator():
+  if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not may_be_an_accelerator():
     os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()
     return
   counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
@@ -61,8 +61,8 @@ def use_all_cores(width: int, *batch_sizes: int) -> None:
     jax.config.update("jax_num_cpu_devices", max(counts, default=1))
 
 
-def _may_be_an_accelerator():
-  # Without asking JAX, which would start it: an accelerator's own compiler reads XLA_FLAGS too.
+def may_be_an_accelerator() -> bool:
+  """Whether JAX might find one, without asking it, which would start it: from then on XLA_FLAGS are not read."""
   has_plugin = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
   return jax.config.jax_platforms != "cpu" and bool(has_plugin)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 import urllib.request
 
 import jax
@@ -206,3 +207,13 @@ def test_no_run_and_no_checkpoint(fresh, photographs, tmp_path):
   shutil.rmtree(fresh / "checkpoints")
   with pytest.raises(UserError, match=r"no checkpoint in .*--mode=train"):
     evaluate.evaluate(make_config(photographs), fresh)
+
+
+def test_the_protocol_holds_what_changes_a_value_and_nothing_else():
+  def protocol(name, value):
+    config = tiny.get_config()
+    config.attack[name] = value
+    return evaluate.make_protocol(config, types.SimpleNamespace(fingerprint="faces"), {}, None, None)
+
+  assert protocol("seeds_at_once", 1) == protocol("seeds_at_once", 2)
+  assert protocol("num_steps", 1) != protocol("num_steps", 2)

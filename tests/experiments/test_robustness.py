@@ -34,7 +34,8 @@ def test_the_exact_maximum_sees_a_bump_inside_the_interval():
   def bump(y, z):
     return jnp.maximum(0, 1 - jnp.abs(y - 0.5) / 0.25)
 
-  assert float(largest_change(bump, jnp.zeros((1, 1)), jnp.zeros((1, 1, 1)), eps=1.0)[0]) == pytest.approx(1)
+  y, z = jnp.zeros((1, 1)), jnp.zeros((1, 1, 1))
+  assert float(largest_change(bump, y, z, bump(y, z)[None], eps=1.0)[0]) == pytest.approx(1)
 
 
 def test_posterior_samplers_bound_is_eps_over_root_three():

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import toy_gans, two_ellipses, upper_bound
 from experiments.toy_evaluation import evaluate
-from experiments.toy_runs import SCORES, SMOKE_FIELDS, Run, summarise, train_and_evaluate
+from experiments.toy_runs import SCORES, SMOKE_FIELDS, Run, evaluated, summarise
 from experiments.toy_training import load, train_until
 from prt_jax.errors import UserError
 
@@ -61,8 +61,8 @@ def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(tmp_path):
 
 
 def test_collecting_trains_nothing(tmp_path):
-  assert train_and_evaluate(RUN, tmp_path, 12, SMOKE_FIELDS, train=False) == {}
-  with pytest.raises(UserError, match="holds no run of 9900 steps"):
+  assert evaluated(RUN, tmp_path, 12, SMOKE_FIELDS) == {}
+  with pytest.raises(UserError, match="holds no run of 3600 steps"):
     toy_gans.main(["--collect", f"--workdir={tmp_path}", "--seeds=1"])
 
 
