@@ -56,6 +56,8 @@ MEASUREMENTS = (
   Measurement("R1, ways to compute it, GPU", "r1_gpu", "r1", "--device=gpu --batch=64"),
   Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2"),
   Measurement("Roofline, GPU, bfloat16", "roofline_gpu", "roofline", "--device=gpu --batch=64 --dtype=bfloat16"),
+  Measurement("Profile, CPU", "profile_cpu", "profile", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Profile, GPU", "profile_gpu", "profile", "--device=gpu --batch=64"),
   Measurement("Peak memory of a robust step, as compiled for a CPU", "memory_cpu", "memory", "--device=cpu"),
   Measurement("Peak memory of a robust step, as compiled for a GPU", "memory_gpu", "memory", "--device=gpu"),
   Measurement("Input, CPU", "input_pipeline_cpu", "input_pipeline", "--device=cpu --batch=16"),

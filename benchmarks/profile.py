@@ -1,0 +1,132 @@
+"""Where the time of each step goes, by kind of operation, from XLA's profiler.
+
+python -m benchmarks.profile --device=cpu --batch=4 --json=FILE
+
+An operation is a convolution if it contains one (fused with what surrounds it), then likewise for the other kinds.
+Seconds are summed over threads; `concurrent` is that sum over the wall time: at most the number of threads.
+"""
+
+import collections
+import pathlib
+import re
+import tempfile
+import time
+
+from absl import logging
+
+from benchmarks import settings
+from experiments.results import format_table
+
+# The first kind that an operation contains: opcodes, or parts of the name of a library's routine.
+KINDS = {
+  "convolutions": ("convolution", "cudnn"),
+  "matrix products": ("dot", "cublas"),
+  "reductions": ("reduce", "reduce-window", "all-reduce"),
+  "moving data": ("copy", "transpose", "concatenate", "pad", "slice", "reverse", "gather", "scatter", "dynamic-slice",
+                  "dynamic-update-slice"),
+}  # fmt: skip
+OTHER = "elementwise"
+LIBRARIES = ("cudnn", "cublas")
+CONTAINERS = ("while", "call", "conditional")  # their contents have events of their own
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (?:\(.*?\)|\S+) ([\w\-]+)\(")
+_CALLED = re.compile(r"calls=%?([\w.\-]+)")
+_TARGET = re.compile(r'custom_call_target="([^"]+)"')
+
+
+def operation_kinds(program: str) -> dict[str, str]:
+  """{operation: its kind} of a compiled program's text; containers are left out."""
+  opcodes, called = collections.defaultdict(set), {}
+  found, computation = {}, ""  # no computation has this name
+  for line in program.splitlines():
+    if match := _COMPUTATION.match(line):
+      computation = match[1]
+    elif match := _INSTRUCTION.match(line):
+      name, opcode = match[1], match[2]
+      target = _TARGET.search(line)
+      opcodes[computation].add(target[1] if target else opcode)
+      found[name] = {target[1] if target else opcode}
+      if opcode == "fusion" and (fused := _CALLED.search(line)):
+        called[name] = fused[1]
+  return {
+    name: _kind(own | opcodes[called.get(name, "")]) for name, own in found.items() if not own & {*CONTAINERS}
+  }  # fmt: skip
+
+
+def _kind(opcodes):
+  for kind, members in KINDS.items():
+    if any(member == opcode or (member in LIBRARIES and member in opcode) for member in members for opcode in opcodes):
+      return kind
+  return OTHER
+
+
+def seconds_by_operation(folder: pathlib.Path, operations) -> dict[str, float]:
+  """Seconds, summed over threads and streams, of the named operations in a trace."""
+  import jax
+
+  (trace,) = folder.glob("**/*.xplane.pb")
+  seconds = collections.Counter()
+  for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+    for line in plane.lines:
+      for event in line.events:
+        if event.name in operations:
+          seconds[event.name] += event.duration_ns / 1e9
+  return dict(seconds)
+
+
+def profile(program, arguments: tuple) -> dict:
+  """One call of a compiled program, warmed up: {'wall_s', 'concurrent', 'share': {kind: of the summed seconds}}."""
+  import jax
+
+  kinds = operation_kinds(program.as_text())
+  with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+      start = time.perf_counter()
+      jax.block_until_ready(program(*arguments))
+      wall = time.perf_counter() - start
+    by_operation = seconds_by_operation(pathlib.Path(folder), kinds)
+  total = sum(by_operation.values())
+  share = dict.fromkeys([*KINDS, OTHER], 0.0)
+  for name, seconds in by_operation.items():
+    share[kinds[name]] += seconds / total
+  return {"wall_s": wall, "concurrent": total / wall, "share": share}
+
+
+def main(argv: list[str]) -> None:
+  """Profiles every step, prints the table and writes the JSON after each."""
+  parser = settings.make_parser(__doc__)
+  parser.add_argument("--steps", default="critic,plain,robust", help="comma-separated")
+  args = parser.parse_args(argv)
+  config = settings.load_config(args)
+  settings.select_device(args.device, config)
+  import jax
+
+  from benchmarks.jax_steps import make_arguments, make_steps
+  from prt_jax.game import make_game
+
+  game = make_game(config)
+  results = settings.provenance("benchmarks.profile", config)
+  results["settings"] |= {"device": args.device}
+  results["steps"] = {}
+  for step in args.steps.split(","):
+    logging.info("%s", step)
+    state, images, key = make_arguments(game)
+    program = make_steps(game)[step].lower(state, images, key).compile()
+    state, _ = jax.block_until_ready(program(state, images, key))
+    results["steps"][step] = profile(program, (state, images, key))
+    settings.write_json(args.json, results)
+  print(render(results))
+
+
+def render(results: dict) -> str:
+  """A line a step: the wall time of the profiled call, and the share of each kind."""
+  rows = [
+    [step, numbers["wall_s"], numbers["concurrent"], *(f"{share:.0%}" for share in numbers["share"].values())]
+    for step, numbers in results["steps"].items()
+  ]
+  kinds = next(iter(results["steps"].values()))["share"]
+  return format_table(["step", "wall s", "concurrent", *kinds], rows)
+
+
+if __name__ == "__main__":
+  settings.run(main)
