@@ -1,6 +1,6 @@
 """Images a second that each source and placement delivers, and how long a training step waits for them.
 
-python -m benchmarks.input_pipeline --device=cpu --batch=16 --json=FILE [--path=FOLDER] [--sources=sample,folder,tfds]
+python -m benchmarks.input_pipeline --device=cpu --batch=16 --json=FILE [--path=FOLDER] [--tfds_dir=DIR] [--sources=sample,folder,tfds]
 
 The step is the fastest that a run has, a critic step and a plain generator step, so waits for the largest share.
 """
@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
   parser = settings.make_parser(__doc__)
   parser.add_argument("--sources", default=",".join(SOURCES), help="comma-separated")
   parser.add_argument("--path", default="", help="images of the folder source")
+  parser.add_argument("--tfds_dir", default="", help="data_dir of the tfds source; default: TFDS's own")
   parser.add_argument("--cache_dir", help="data.cache_dir, if not the config's")
   parser.add_argument("--num_batches", type=int, default=200, help="delivered without a step")
   parser.add_argument("--num_steps", type=int, default=5, help="training steps that are watched for waiting")
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> None:
   step = _TrainingStep(config)
   for source in args.sources.split(","):
     data = config.data.copy_and_resolve_references()
-    data.source, data.path = source, args.path if source == "folder" else data.path
+    data.source, data.path = source, {"folder": args.path, "tfds": args.tfds_dir}.get(source, data.path)
     data.cache_dir = args.cache_dir or data.cache_dir
     try:
       results["lines"] += [measure(step, data, placement, args) for placement in ("host", "device")]
