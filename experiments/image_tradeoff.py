@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from experiments.command import run_command
 from experiments.figures import BLUE, VERMILLION, new_figure, save_figure
 from experiments.results import FOLDER, format_table, write_results
+from experiments.side_by_side import default_jobs, run_all
 from experiments.toy_training import Stopped
 from prt_jax import evaluate
 from prt_jax.checkpoints import Checkpoints
@@ -147,20 +148,24 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/image_tradeoff"), help="of all runs")
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figure go")
   parser.add_argument("--smoke", action="store_true", help="tiny nets for a minute, in a workdir of their own")
+  parser.add_argument("--jobs", type=int, default=default_jobs(), help="runs at a time, on a share of the cores each")
   args = parser.parse_args(argv)
   if len(args.noise_stds) > 2:
     raise UserError(f"--noise_stds takes at most two values, got {len(args.noise_stds)}: the figure tells two apart")
   changes = parse_changes(args.set)
   if args.smoke:
-    args.demo, args.weights, changes = True, args.weights[-2:], SMOKE | changes
+    args.demo, args.weights, args.jobs, changes = True, args.weights[-2:], 1, SMOKE | changes
     args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")
     args.out = args.workdir / "results" if args.out == FOLDER else args.out
     jax.config.update("jax_disable_most_optimizations", True)  # the tiny programs compile far longer than they run
   started = time.monotonic()
-  runs = []
+  tasks = []
   for noise_std, weight in itertools.product(args.noise_stds, args.weights):
     config = make_config(args.task, args.demo, weight, noise_std, changes)
-    runs.append(measure_run(config, args.workdir / f"weight{weight:g}-noise{noise_std:g}"))
+    tasks.append((config, args.workdir / f"weight{weight:g}-noise{noise_std:g}"))
+  if args.jobs > 1:
+    run_all(measure_run, tasks, args.jobs)
+  runs = [measure_run(*task) for task in tasks]
   columns = ("noise_std", "robust_weight", "K_median", "K_max", "sqrt_joint_frechet", "consistency_db", "robustness_db")
   print(format_table(list(columns), [[run[name] for name in columns] for run in runs]))
   protocol = {"task": args.task, "demo": args.demo, "changes": changes, "smoke": args.smoke}
