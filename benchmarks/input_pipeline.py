@@ -1,6 +1,6 @@
 """Images a second that each source and placement delivers, and how long a training step waits for them.
 
-python -m benchmarks.input_pipeline --device=cpu --batch=16 --json=FILE [--path=FOLDER] [--tfds_dir=DIR] [--sources=NAMES]
+python -m benchmarks.input_pipeline --device=cpu --batch=16 --json=FILE [--path=FOLDER] [--tfds_dir=DIR]
 
 The step is the fastest that a run has, a critic step and a plain generator step, so waits for the largest share.
 """
