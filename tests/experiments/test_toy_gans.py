@@ -1,5 +1,6 @@
 """The toy GANs end to end on a tiny net: the contract's JSON, resuming, and one training code with the images."""
 
+import argparse
 import json
 
 import jax
@@ -80,6 +81,18 @@ def test_configs_are_the_papers():
   assert Run("RobustGAN", 0).config().attack.num_seeds == 1
   assert Run("StoGAN", 0).config().optim.robust_weight == 0
   assert Run("RobustGAN", 1, (("optim.robust_weight", 20.0),)).name == "RobustGAN-robust_weight=20.0-seed1"
+
+
+def test_the_plan_holds_every_run_once_and_changes_what_it_says():
+  args = argparse.Namespace(seeds=5, sweep_seeds=1, reading_seeds=1)
+  rows = toy_gans.plan(args)
+  runs = [run for row in rows for run in row.runs()]
+  assert len(runs) == len({run.name for run in runs}) == 4 * 5 + len(toy_gans.SWEEP) + len(toy_gans.READINGS)
+  default = Run("RobustGAN", 0).config().optim.robust_weight
+  assert default not in toy_gans.SWEEP
+  assert {row.runs()[0].config().optim.robust_weight for row in rows if row.part == "weight_sweep"} == {*toy_gans.SWEEP}
+  every_step = next(row for row in rows if row.name == "a third of the weight, every step").runs()[0].config()
+  assert every_step.optim.robust_weight / every_step.optim.robust_every_steps == pytest.approx(default / 3)
 
 
 def test_a_run_counts_by_its_mean_over_checkpoints():
