@@ -116,10 +116,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
     return state
   dataset = prepare(config.data)
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
-  writers = Writers(workdir, step, primary=parallel.is_primary())
+  writers = Writers(workdir, config, step, primary=parallel.is_primary())
   try:
     _describe(game, state, dataset, workdir)
-    writers.write_hparams(config)
     with StopRequest() as stop:
       state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
       checkpoints.close()

@@ -1,5 +1,6 @@
 """Where a run's numbers go: metrics.jsonl always, TensorBoard through CLU writers where it is installed."""
 
+import functools
 import json
 import os
 import pathlib
@@ -14,26 +15,27 @@ SPEED_SCALARS = ("steps_per_second", "images_per_second")
 
 
 class Writers:
-  """metrics.jsonl and TensorBoard events of one workdir.
+  """metrics.jsonl and TensorBoard events (the config's fields among them) of one workdir.
 
   A resumed run first drops the lines after its checkpoint: it will measure them again.
   """
 
-  def __init__(self, workdir: pathlib.Path, first_step: int, *, primary: bool = True):
+  def __init__(self, workdir: pathlib.Path, config: ConfigDict, first_step: int, *, primary: bool = True):
+    self._workdir, self._config = workdir, config
     self._path = workdir / "metrics.jsonl"
-    self._tensorboard = None
     self._file = None
-    if not primary:
-      return
-    keep_lines_until(self._path, first_step)
-    self._file = self._path.open("a")
-    self._tensorboard = _tensorboard_writer(workdir)
+    if primary:
+      keep_lines_until(self._path, first_step)
+      self._file = self._path.open("a")
 
-  def write_hparams(self, config: ConfigDict) -> None:
-    """The config's fields, once a process, for TensorBoard."""
-    if self._tensorboard:
-      fields = {name: value if isinstance(value, (int, float, str)) else str(value) for name, value in flat(config)}
-      self._tensorboard.write_hparams(fields)
+  @functools.cached_property
+  def _tensorboard(self):
+    """Made at its first use: importing TensorFlow takes seconds, in which the first steps can run already."""
+    writer = _tensorboard_writer(self._workdir)
+    if writer:
+      fields = {name: v if isinstance(v, (int, float, str)) else str(v) for name, v in flat(self._config)}
+      writer.write_hparams(fields)
+    return writer
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One line {"step": step, name: value, ...}, on disk before this returns, and TensorBoard scalars."""
@@ -47,13 +49,13 @@ class Writers:
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
     """An image [H,W,3] uint8 for TensorBoard."""
-    if self._tensorboard:
+    if self._file and self._tensorboard:
       self._tensorboard.write_images(step, {name: image[None]})
 
   def close(self) -> None:
     """Flushes everything to disk."""
-    if self._tensorboard:
-      self._tensorboard.close()
+    if writer := vars(self).get("_tensorboard"):  # if it was used
+      writer.close()
     if self._file:
       self._file.close()
 

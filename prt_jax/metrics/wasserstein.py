@@ -1,8 +1,6 @@
 """Wasserstein distance between two samples of equal size, by exact optimal assignment."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from prt_jax.errors import UserError
 
@@ -26,6 +24,10 @@ def wasserstein(a, b, p=2):
   Raises:
     UserError: unequal or empty samples, different dimensions, points that are not finite, p < 1.
   """
+  # Here, not above: a second of import that a training, which never asks for it, would wait for.
+  from scipy.optimize import linear_sum_assignment
+  from scipy.spatial.distance import cdist
+
   a, b = _points(a), _points(b)
   if a.shape != b.shape or a.ndim != 2 or not len(a):
     raise UserError(
