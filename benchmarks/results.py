@@ -65,8 +65,12 @@ MEASUREMENTS = (
   Measurement("Profile, GPU", "profile_gpu", "profile", "--device=gpu --batch=64"),
   Measurement("Peak memory of a robust step, as compiled for a CPU", "memory_cpu", "memory", "--device=cpu"),
   Measurement("Peak memory of a robust step, as compiled for a GPU", "memory_gpu", "memory", "--device=gpu"),
-  Measurement("Input, CPU", "input_pipeline_cpu", "input_pipeline", "--device=cpu --batch=16 --path=DIR --tfds_dir=DIR"),
-  Measurement("Input, GPU", "input_pipeline_gpu", "input_pipeline", "--device=gpu --batch=64 --path=DIR --tfds_dir=DIR"),
+  Measurement(
+    "Input, CPU", "input_pipeline_cpu", "input_pipeline", "--device=cpu --batch=16 --path=DIR --tfds_dir=DIR"
+  ),
+  Measurement(
+    "Input, GPU", "input_pipeline_gpu", "input_pipeline", "--device=gpu --batch=64 --path=DIR --tfds_dir=DIR"
+  ),
   Measurement("Startup, CPU", "startup_cpu", "startup", "--device=cpu --batch=4 --seeds=2"),
   Measurement("Startup, GPU", "startup_gpu", "startup", "--device=gpu --batch=64"),
   Measurement("Scaling, CPU", "scaling_cpu", "scaling", "--device=cpu --batch=4 --seeds=2"),
