@@ -3,7 +3,8 @@
 python -m benchmarks.profile --device=cpu --batch=4 --json=FILE
 
 An operation is a convolution if it contains one (fused with what surrounds it), then likewise for the other kinds.
-Seconds are summed over threads; `concurrent` is that sum over the wall time: at most the number of threads.
+Shares are of the wall time of all cores (of one accelerator). What no event covers is unattributed: waiting, and on a
+CPU the work that Eigen's convolutions leave to other threads, whose own events end when they have handed it over.
 """
 
 import collections
@@ -16,6 +17,7 @@ from absl import logging
 
 from benchmarks import settings
 from experiments.results import format_table
+from prt_jax.cores import num_cores
 
 # The first kind that an operation contains: opcodes, or parts of the name of a library's routine.
 KINDS = {
@@ -26,6 +28,7 @@ KINDS = {
                   "dynamic-update-slice"),
 }  # fmt: skip
 OTHER = "elementwise"
+REST = "unattributed"
 LIBRARIES = ("cudnn", "cublas")
 CONTAINERS = ("while", "call", "conditional")  # their contents have events of their own
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
@@ -69,13 +72,14 @@ def seconds_by_operation(folder: pathlib.Path, operations) -> dict[str, float]:
   for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
     for line in plane.lines:
       for event in line.events:
-        if event.name in operations:
-          seconds[event.name] += event.duration_ns / 1e9
+        operation = dict(event.stats).get("hlo_op")
+        if operation in operations:
+          seconds[operation] += event.duration_ns / 1e9
   return dict(seconds)
 
 
 def profile(program, arguments: tuple) -> dict:
-  """One call of a compiled program, warmed up: {'wall_s', 'concurrent', 'share': {kind: of the summed seconds}}."""
+  """One call of a compiled program, warmed up: {'wall_s', 'share': {kind: of the wall time of all cores}}."""
   import jax
 
   kinds = operation_kinds(program.as_text())
@@ -85,11 +89,11 @@ def profile(program, arguments: tuple) -> dict:
       jax.block_until_ready(program(*arguments))
       wall = time.perf_counter() - start
     by_operation = seconds_by_operation(pathlib.Path(folder), kinds)
-  total = sum(by_operation.values())
+  available = wall * (num_cores() if jax.default_backend() == "cpu" else 1)
   share = dict.fromkeys([*KINDS, OTHER], 0.0)
   for name, seconds in by_operation.items():
-    share[kinds[name]] += seconds / total
-  return {"wall_s": wall, "concurrent": total / wall, "share": share}
+    share[kinds[name]] += seconds / available
+  return {"wall_s": wall, "share": share | {REST: 1 - sum(share.values())}}
 
 
 def main(argv: list[str]) -> None:
@@ -121,11 +125,11 @@ def main(argv: list[str]) -> None:
 def render(results: dict) -> str:
   """A line a step: the wall time of the profiled call, and the share of each kind."""
   rows = [
-    [step, numbers["wall_s"], numbers["concurrent"], *(f"{share:.0%}" for share in numbers["share"].values())]
+    [step, numbers["wall_s"], *(f"{share:.0%}" for share in numbers["share"].values())]
     for step, numbers in results["steps"].items()
   ]
   kinds = next(iter(results["steps"].values()))["share"]
-  return format_table(["step", "wall s", "concurrent", *kinds], rows)
+  return format_table(["step", "wall s", *kinds], rows)
 
 
 if __name__ == "__main__":

@@ -149,9 +149,11 @@ def compare(config, step: str, alternatives: list[Alternative], repeats: int) ->
       fresh = jax.block_until_ready(jax.tree.map(jax.numpy.copy, state))
       before = time.perf_counter()
       after, _ = jax.block_until_ready(program(fresh, images, key))
+      seconds = time.perf_counter() - before
       if repeat:
-        samples[name].append(time.perf_counter() - before)
+        samples[name].append(seconds)
       else:
+        logging.info("%s: %s: %.3g s a call", step, name, seconds)
         gradients[name] = gradient(after)
 
   own = gradients[AS_IT_IS]

@@ -43,5 +43,6 @@ def test_a_products_time_is_a_products():
   program = jax.jit(lambda x: x @ x).lower(jnp.ones((600, 600))).compile()
   found = profile.profile(program, (jnp.ones((600, 600)),))
   assert sum(found["share"].values()) == pytest.approx(1)
-  assert found["share"]["matrix products"] > 0.5
+  attributed = 1 - found["share"][profile.REST]
+  assert found["share"]["matrix products"] > 0.5 * attributed > 0
   assert found["wall_s"] > 0
