@@ -1,6 +1,6 @@
 """What each saving is worth: a step as it is, against the same step with one saving taken back.
 
-python -m benchmarks.savings --device=cpu --batch=4 --seeds=4 --json=FILE
+python -m benchmarks.savings --device=cpu --batch=2 --seeds=2 --attack_steps=1 --json=FILE
 
 Each saving is exact: the last column is ||gradient - gradient as it is|| / ||gradient as it is||, rounding in float32.
 The option model.dtype=bfloat16 stands beside them, and there that column is its price.
