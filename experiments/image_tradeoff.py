@@ -89,11 +89,16 @@ def _restore(game, weights, x, rows):
   return make_restore(game, weights)(y, z), game.degradation.network_input(y)
 
 
-def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
-  """Trains a run and evaluates it (both go on from where they were), and adds its joint index."""
+def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
+  """The report of a run, trained and evaluated from where it was."""
   if train(config, workdir) is None:
     raise Stopped("stopped, saved: the same command resumes")
-  report = evaluate.evaluate(config, workdir)
+  return evaluate.evaluate(config, workdir)
+
+
+def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
+  """What the sweep shows of a run: its report's numbers and its joint index."""
+  report = train_and_evaluate(config, workdir)
   game = make_game(config)
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   state = checkpoints.restore(init_state(game), report["step"])
@@ -163,8 +168,7 @@ def main(argv: list[str] | None = None) -> None:
   for noise_std, weight in itertools.product(args.noise_stds, args.weights):
     config = make_config(args.task, args.demo, weight, noise_std, changes)
     tasks.append((config, args.workdir / f"weight{weight:g}-noise{noise_std:g}"))
-  if args.jobs > 1:
-    run_all(measure_run, tasks, args.jobs)
+  run_all(train_and_evaluate, tasks, args.jobs)
   runs = [measure_run(*task) for task in tasks]
   columns = ("noise_std", "robust_weight", "K_median", "K_max", "sqrt_joint_frechet", "consistency_db", "robustness_db")
   print(format_table(list(columns), [[run[name] for name in columns] for run in runs]))
