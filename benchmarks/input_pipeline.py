@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--num_steps", type=int, default=5, help="training steps that are watched for waiting")
   args = parser.parse_args(argv)
   config = settings.load_config(args)
-  settings.select_device(args.device)
+  settings.select_device(args.device, config)
   results = settings.provenance("benchmarks.input_pipeline", config)
   results["settings"] |= {"device": args.device}
   results["lines"] = []

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--at_once", type=numbers, default=[10, 1], help="attack.seeds_at_once")
   args = parser.parse_args(argv)
   config = settings.load_config(args)
-  settings.select_device(args.device)
+  settings.select_device(args.device, config)
   results = settings.provenance("benchmarks.memory", config)
   results["settings"] |= {"device": args.device}
   results["lines"] = _finished_lines(args.json, results["settings"])

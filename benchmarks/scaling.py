@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
   if args.device == "cpu" and args.vary_devices:
     count = f"--xla_force_host_platform_device_count={max(args.vary_devices)}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}"
-  settings.select_device(args.device)
+  settings.select_device(args.device, config)
   results = settings.provenance("benchmarks.scaling", config)
   results["settings"] |= {"device": args.device, "repeats": args.repeats}
   results["lines"] = []

@@ -61,12 +61,12 @@ def load_config(args: argparse.Namespace) -> ConfigDict:
   return config
 
 
-def select_device(device: str, config: ConfigDict | None = None) -> None:
+def select_device(device: str, config: ConfigDict) -> None:
   """Makes JAX use this kind of device alone, and leave memory to other processes; call before its first array.
 
   Args:
     device: "cpu", "gpu" or "tpu".
-    config: of a step that is to use a CPU as training does; None: JAX's defaults.
+    config: of the step, which uses a CPU as training does: see parallel.use_all_cores.
 
   Raises:
     UserError: the machine has no such device, or JAX was installed without its plugin.
@@ -77,7 +77,7 @@ def select_device(device: str, config: ConfigDict | None = None) -> None:
   from prt_jax import parallel
 
   jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
-  if device == "cpu" and config:
+  if device == "cpu":
     parallel.use_all_cores(config.model.width, config.train.batch_size)
   try:
     jax.devices()

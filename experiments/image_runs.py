@@ -25,6 +25,7 @@ SCORES = (
   "frechet", "precision", "recall", "per_pixel_std", "robustness_db", "strong_robustness_db", "ai_psnr_db",
   "lipschitz_median", "consistency_db", "psnr_db",
 )  # fmt: skip
+DISTANCES = ("frechet", "precision", "recall")  # those that each feature space has of its own
 # A net and a training of seconds, for --smoke and the tests; its numbers mean nothing.
 SMOKE_FIELDS = {
   "data.source": "sample", "data.image_size": 32, "data.resize": 0, "model.width": 2, "model.critic_width": 2,
@@ -154,28 +155,41 @@ def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
   return game, state
 
 
-def summarise(reports: list[dict[str, dict]], features: str) -> dict:
-  """Means over the seeds' reports: the first evaluation's numbers, and the distances in each feature space.
+def run_scores(reports: dict[str, dict], features: str) -> dict:
+  """One run's numbers: those of its first evaluation, and the distances in each feature space.
+
+  Args:
+    reports: {features: report.json's content}.
+    features: whose frechet, precision and recall stand beside the other scores.
 
   Returns:
-    {score: mean, f"{score}_spread": {"std", "per_run", ...}, "features": {name: {"frechet", "precision", "recall"}}}.
-    frechet, precision and recall at the top are those in `features`.
+    {score: value, "features": {name: {"frechet", "precision", "recall"}}}.
+  """
+  values = {
+    name: {score: result["value"] for score, result in report["results"].items() if score in SCORES}
+    for name, report in reports.items()
+  }
+  distances = {name: {score: own[score] for score in DISTANCES if score in own} for name, own in values.items()}
+  return next(iter(values.values())) | distances[features] | {"features": distances}
+
+
+def summarise(runs: Sequence[dict]) -> dict:
+  """Means over runs, one a seed, of run_scores.
+
+  Returns:
+    {score: mean, f"{score}_spread": {"std", "per_run", ...}, "features": {name: {score: mean}}, "runs": the runs}.
   """
   summary = {}
   for score in SCORES:
-    chosen = features if score in ("frechet", "precision", "recall") else next(iter(reports[0]))
-    values = [seed[chosen]["results"][score]["value"] for seed in reports if score in seed[chosen]["results"]]
-    if values:
+    if values := [run[score] for run in runs if score in run]:
       spread = mean_and_spread(values)
       summary |= {score: spread["mean"], f"{score}_spread": spread | {"per_run": values}}
-  summary["features"] = {
-    name: {
-      score: mean_and_spread([seed[name]["results"][score]["value"] for seed in reports])["mean"]
-      for score in ("frechet", "precision", "recall") if score in reports[0][name]["results"]
-    }
-    for name in reports[0]
-  }  # fmt: skip
-  return summary
+  spaces = runs[0]["features"]
+  features = {
+    name: {score: mean_and_spread([run["features"][name][score] for run in runs])["mean"] for score in spaces[name]}
+    for name in spaces
+  }
+  return summary | {"features": features, "runs": list(runs)}
 
 
 def training_curves(folder: pathlib.Path) -> dict[str, list[float]]:

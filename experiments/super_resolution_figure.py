@@ -18,6 +18,7 @@ from experiments.image_runs import (
   config_fields,
   evaluated,
   feature_label,
+  run_scores,
   summarise,
   train_all,
 )
@@ -63,9 +64,12 @@ def main(argv: list[str] | None = None) -> None:
   features = "squeezenet" if args.feature_weights else next(iter(complete[0]))
   label = feature_label(complete[0], features)
   factors = {
-    factor: {variant: summarise(seeds, features) for variant, seeds in variants.items() if seeds}
+    factor: {
+      variant: summarise([run_scores(found, features) for found in seeds])
+      for variant, seeds in variants.items() if seeds
+    }
     for factor, variants in reports.items()
-  }
+  }  # fmt: skip
   rows = [
     [f"x{factor}", variant, *(scores.get(score, "-") for score in PANELS)]
     for factor, variants in factors.items() for variant, scores in variants.items()

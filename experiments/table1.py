@@ -3,16 +3,19 @@
   python -m experiments.table1 --config=inpaint --scale=mini --path=DIR [--feature_weights=squeezenet.npz]
 
 The same command resumes, run by run; --collect reports what is complete. Seed by seed, so that a run cut
-short has all variants. Writes table1_SCALE.json, its figure and the curves of the losses, and beside the runs
-the gallery: it shows the photographs, whose terms may not let it be published.
+short has all variants; --earlier=FILE takes an earlier table's seeds instead of training them. Writes
+table1_SCALE.json, its figure and the curves of the losses, and beside the runs the gallery: it shows the
+photographs, whose terms may not let it be published.
 """
 
 import argparse
+import json
 import pathlib
 import time
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from configs.default import VARIANTS
 from experiments.command import run_command
@@ -24,6 +27,7 @@ from experiments.image_runs import (
   evaluated,
   feature_label,
   load,
+  run_scores,
   summarise,
   train_all,
   training_curves,
@@ -46,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--config", default="inpaint", help="a file of configs/, without folder and ending")
   add_arguments(parser, "table1")
+  parser.add_argument("--earlier", type=pathlib.Path, help="table1_SCALE.json of other seeds, whose runs join in")
   args = parser.parse_args(argv)
   fields = config_fields(args)
   started = time.monotonic()
@@ -53,7 +58,12 @@ def main(argv: list[str] | None = None) -> None:
   def run_of(variant, seed):
     return ImageRun(args.config, variant, args.scale, seed, fields)
 
-  places = [(variant, seed) for seed in range(args.seeds) for variant in args.variants]
+  config = run_of(args.variants[0], 0).make_config()
+  earlier, earlier_label = earlier_runs(args.earlier, config) if args.earlier else ({}, None)
+  places = [
+    (variant, seed) for seed in range(args.seeds) for variant in args.variants
+    if seed not in {run["seed"] for run in earlier.get(variant, ())}
+  ]  # fmt: skip
   if not args.collect:
     train_all([run_of(*place) for place in places], args.workdir, args.feature_weights, args.jobs)
   reports = {variant: {} for variant in args.variants}
@@ -66,19 +76,23 @@ def main(argv: list[str] | None = None) -> None:
 
   any_run = next(iter(next(iter(reports.values())).values()))
   features = "squeezenet" if args.feature_weights else next(iter(any_run))
-  variants = {
-    variant: summarise(list(seeds.values()), features) | {"seeds": list(seeds)} for variant, seeds in reports.items()
-  }
   label = feature_label(any_run, features)
+  if earlier_label not in (None, label):
+    raise UserError(f"--earlier={args.earlier}: it has the {earlier_label}, these runs the {label}")
+  variants = {}
+  for variant in args.variants:
+    runs = [{"seed": seed} | run_scores(found, features) for seed, found in reports.get(variant, {}).items()]
+    if runs := sorted(earlier.get(variant, []) + runs, key=lambda run: run["seed"]):
+      variants[variant] = summarise(runs) | {"seeds": [run["seed"] for run in runs]}
   print(format_table(*table(variants, label)))
   first = next(iter(any_run.values()))
-  config = run_of(next(iter(reports)), 0).make_config()
   results = {
     "variants": variants,
     "published": TABLE_1 if args.config == "inpaint" else {},
     "verdict": verdict(variants),
     "protocol": {
-      "scale": args.scale, "smoke": args.smoke, "frechet": label, "data": first["data"], "config": config.to_dict(),
+      "scale": args.scale, "smoke": args.smoke, "frechet": label, "data": first["data"],
+      "config": published_config(config),
       "validation_inputs": config.eval.num_examples,
       "curves": {
         variant: training_curves(args.workdir / run_of(variant, min(seeds)).name) for variant, seeds in reports.items()
@@ -86,12 +100,33 @@ def main(argv: list[str] | None = None) -> None:
     },
   }  # fmt: skip
   name = f"table1_{args.scale}" if args.config == "inpaint" else f"table1_{args.config}_{args.scale}"
-  del results["protocol"]["config"]["data"]["path"]  # of this machine
   write_results(args.out, name, results, time.monotonic() - started)
   draw_comparison(variants, results["published"], args.out, name)
   draw_curves(results["protocol"]["curves"], args.out, f"{name}_curves")
   first_runs = {variant: run_of(variant, min(seeds)) for variant, seeds in reports.items()}
   pictures.save_png(args.workdir / f"{name}_gallery.png", gallery(first_runs, args.workdir))
+
+
+def published_config(config: ConfigDict) -> dict:
+  """The first variant's config without what belongs to one machine."""
+  fields = config.to_dict()
+  del fields["data"]["path"], fields["data"]["cache_dir"]
+  return fields
+
+
+def earlier_runs(path: pathlib.Path, config: ConfigDict) -> tuple[dict[str, list[dict]], str]:
+  """({variant: its runs}, their Frechet distance) of a table with the same config; UserError for another."""
+  try:
+    table = json.loads(path.read_text())
+    theirs, label = table["protocol"]["config"], table["protocol"]["frechet"]
+    runs = {variant: scores["runs"] for variant, scores in table["variants"].items()}
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(f"--earlier={path}: not a table of this command: {error!r}") from error
+  mine = published_config(config)
+  for group, fields in mine.items():
+    if theirs.get(group) != json.loads(json.dumps(fields)):
+      raise UserError(f"--earlier={path}: its config has {group}={theirs.get(group)}, this one {fields}")
+  return runs, label
 
 
 def table(variants: dict, frechet_label: str) -> tuple[list[str], list[list]]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import super_resolution_figure, table1
-from experiments.image_runs import ImageRun, summarise
+from experiments.image_runs import ImageRun, run_scores, summarise
 from prt_jax.errors import UserError
 from tests.conftest import CACHE
 
@@ -19,12 +19,15 @@ def test_a_summary_is_the_mean_over_seeds_and_names_its_features():
     {"pixels": report(frechet=2.0, recall=0.5, robustness_db=20.0), "squeezenet": report(frechet=7.0, recall=0.1)},
     {"pixels": report(frechet=4.0, recall=0.7, robustness_db=26.0), "squeezenet": report(frechet=9.0, recall=0.3)},
   ]
-  summary = summarise(seeds, "squeezenet")
+  summary = summarise([run_scores(reports, "squeezenet") for reports in seeds])
   assert summary["robustness_db"] == 23.0
   assert summary["robustness_db_spread"]["per_run"] == [20.0, 26.0]
   assert summary["robustness_db_spread"]["std"] == pytest.approx(18**0.5)
   assert (summary["frechet"], summary["recall"]) == (8.0, pytest.approx(0.2))
   assert summary["features"]["pixels"] == {"frechet": 3.0, "recall": pytest.approx(0.6)}
+  first = {"robustness_db": 20.0, "frechet": 7.0, "recall": 0.1}
+  features = {"pixels": {"frechet": 2.0, "recall": 0.5}, "squeezenet": {"frechet": 7.0, "recall": 0.1}}
+  assert summary["runs"][0] == first | {"features": features}
 
 
 def test_the_verdict_is_decided_by_numbers():
@@ -65,6 +68,27 @@ def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
     assert (workdir / name).stat().st_size > 1000
   # Complete runs are collected without training; here from the same workdir.
   table1.main([*arguments, "--collect"])
+
+  # An earlier table's seed is not trained again: its numbers join the means.
+  variant = results["variants"]["deterministic-erratic"]
+  earlier_run = variant["runs"][0] | {"seed": 1, "robustness_db": variant["robustness_db"] + 2}
+  earlier = workdir / "earlier.json"
+  results["variants"]["deterministic-erratic"]["runs"] = [earlier_run]
+  earlier.write_text(json.dumps(results))
+  table1.main([*arguments, "--collect", f"--earlier={earlier}"])
+  both = json.loads((workdir / "results" / "table1_mini.json").read_text())["variants"]["deterministic-erratic"]
+  assert both["seeds"] == [0, 1]
+  assert both["robustness_db"] == pytest.approx(variant["robustness_db"] + 1)
+
+  # Numbers of another config or another distance do not.
+  results["protocol"]["frechet"] = "FID"
+  earlier.write_text(json.dumps(results))
+  with pytest.raises(UserError, match="it has the FID, these runs the Frechet distance, pixels"):
+    table1.main([*arguments, "--collect", f"--earlier={earlier}"])
+  results["protocol"]["config"]["model"]["width"] = 3
+  earlier.write_text(json.dumps(results))
+  with pytest.raises(UserError, match=r"its config has model=.*'width': 3"):
+    table1.main([*arguments, "--collect", f"--earlier={earlier}"])
 
 
 def test_collecting_nothing_says_what_to_do(smoke):
