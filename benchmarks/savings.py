@@ -65,18 +65,12 @@ def savings(num_seeds: int) -> list[Alternative]:
     window = (1, 2, 2, 1)
     return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, window, "VALID")
 
-  def resize(x):
-    batch, height, width, channels = x.shape
-    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
-
   every, generator = ("critic", "plain", "robust"), ("plain", "robust")
   return [
     Alternative("JAX's own gradients of a convolution", every, ((layers, "convolve_3x3", layers.plain_convolution),)),
     Alternative("one column at a time", ("critic",), ((convolution, "_columns_at_once", lambda *_: 1),)),
-    Alternative("few channels as they are", every, ((layers, "fill_channels", lambda *pair: pair),)),
     Alternative("2x2 planes as convolutions", ("critic",), ((layers, "SMALL_PLANE", 0),)),
     Alternative("max-pool by reduce_window", generator, ((unet, "max_pool", reduce_window_pool),)),
-    Alternative("upsampling by jax.image.resize", generator, ((unet, "upsample_bilinear", resize),)),
     Alternative("the state not donated", generator, donate=False),
     Alternative("computed in bfloat16", every, fields=(("model.dtype", "bfloat16"),)),
     Alternative("all seeds at once", ("robust",), fields=(("attack.seeds_at_once", num_seeds),)),

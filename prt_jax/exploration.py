@@ -11,13 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from prt_jax.attacks import as_partial, is_eager, project_to_ball, to_sphere
+from prt_jax.attacks import as_partial, conditional_step, is_eager, project_to_ball, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.randomness import normal
 
-_RATE = 0.25  # Adam's rate, in units of the perturbation's largest RMS
+_FIRST_SHARE = 0.5  # of the gradient's direction in the first step's perturbation; it falls linearly to 0
 
 
 def radius(measurement_shape: tuple[int, ...], min_input_psnr: float) -> float:
@@ -33,14 +32,14 @@ def explore(
   *,
   num_outputs: int,
   min_input_psnr: float = 30.0,
-  num_steps: int = 30,
+  num_steps: int = 100,
 ) -> tuple[jax.Array, jax.Array]:
   """Farthest-point sampling over input perturbations.
 
-  The first output is that of y itself. Each further one maximises min_j ||f(y + delta, z) - x_j||_2 by Adam with
-  projection to the ball PSNR(y, y + delta) >= min_input_psnr, from a random direction on its surface; the best
-  iterate counts, not the last. Paper B says no more than the objective and the bound: Adam, its rate and the number
-  of steps are our choice. y + delta is kept in [0, 1].
+  The first output is that of y itself. Each further one maximises min_j ||f(y + delta, z) - x_j||_2 of the pictures,
+  which are clipped to [0, 1], over the sphere PSNR(y, y + delta) = min_input_psnr, from a random direction; the best
+  iterate counts, not the last. Paper B says no more than the objective and the bound: the steps, those of
+  attacks.conditional_step, and their number are our choice. y + delta is kept in [0, 1].
 
   Args:
     restore: (y, z) -> x for one draw of z.
@@ -49,7 +48,7 @@ def explore(
     key: a typed key.
     num_outputs: N, at least 1.
     min_input_psnr: dB.
-    num_steps: Adam steps an output.
+    num_steps: gradient steps an output.
 
   Returns:
     (delta [N,h,w,C], restorations [N,H,W,3], not clipped).
@@ -62,39 +61,42 @@ def explore(
   restore = as_partial(restore)
   eager = is_eager(restore)
   eps = radius(y.shape[1:], min_input_psnr)
-  optimizer = optax.adam(_RATE * 10 ** (-min_input_psnr / 20))
   step = _step if eager else _compiled_step
   first = restore(y, z) if eager else _compiled_restore(restore, y, z)
   deltas, outputs = [jnp.zeros_like(y)], jnp.zeros((num_outputs, *first.shape[1:])).at[0].set(first[0])
   for found in range(1, num_outputs):
     delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, found), y.shape), eps), eps)
-    state, best, slopes = optimizer.init(delta), (-1.0, delta, first), []
+    best, slopes = (-1.0, delta, first), []
     # One step more than there are updates: each call also judges the delta that it is given.
-    for _ in range(num_steps + 1):
-      delta, state, judged, slope = step(optimizer, restore, y, z, outputs, found, delta, state, eps)
+    for share in np.linspace(_FIRST_SHARE, 0, num_steps + 1):
+      delta, judged, slope = step(restore, y, z, outputs, found, delta, eps, share)
       slopes.append(slope)
       if judged[0] > best[0]:
         best = judged
     if not jnp.isfinite(jnp.stack(slopes)).all():
       raise UserError(f"the restorer's gradient is NaN or inf for a measurement {y.shape}: it cannot be explored")
-    if not any(slopes) and (best[2] != first).any():
+    if not any(slopes) and (_picture(best[2]) != _picture(first)).any():
       raise UserError(NO_GRADIENT)
     deltas.append(best[1])
     outputs = outputs.at[found].set(best[2][0])
   return jnp.concatenate(deltas), outputs
 
 
-def _step(optimizer, restore, y, z, outputs, found, delta, state, eps):
-  """One ascent: (the next delta, the optimiser's state, (distance, this delta, its restoration), largest slope)."""
+def _step(restore, y, z, outputs, found, delta, eps, share):
+  """One ascent: (the next delta, (distance, this delta, its restoration), largest slope)."""
 
   def distance_to_nearest(delta):
     x = restore(y + delta, z)
-    distances = jnp.sqrt(jnp.sum((x - outputs) ** 2, axis=range(1, outputs.ndim)) + 1e-20)
+    changes = _picture(x) - _picture(outputs)
+    distances = jnp.sqrt(jnp.sum(changes**2, axis=range(1, outputs.ndim)) + 1e-20)
     return jnp.min(jnp.where(jnp.arange(len(outputs)) < found, distances, jnp.inf)), x
 
   (distance, x), gradient = jax.value_and_grad(distance_to_nearest, has_aux=True)(delta)
-  descent, state = optimizer.update(-gradient, state)
-  return _keep(y, delta + descent, eps), state, (distance, delta, x), jnp.abs(gradient).max()
+  return _keep(y, conditional_step(delta, gradient, eps, share), eps), (distance, delta, x), jnp.abs(gradient).max()
+
+
+def _picture(x):
+  return jnp.clip(x, 0, 1)  # what is seen of a restoration
 
 
 def _keep(y, delta, eps):
@@ -102,7 +104,7 @@ def _keep(y, delta, eps):
   return jnp.clip(y + project_to_ball(delta, eps), 0, 1) - y
 
 
-_compiled_step = functools.partial(jax.jit, static_argnums=0)(_step)
+_compiled_step = jax.jit(_step)
 _compiled_restore = jax.jit(lambda restore, y, z: restore(y, z))
 
 

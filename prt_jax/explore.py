@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
   restorer_flags.add_flags(parser)
   parser.add_argument("--num_outputs", type=int, default=8, help="restorations an image, that of y included; default 8")
   parser.add_argument("--min_input_psnr", type=float, default=30.0, help="dB of PSNR(y, y + delta); default 30")
-  parser.add_argument("--num_steps", type=int, default=30, help="Adam steps a restoration; default 30")
+  parser.add_argument("--num_steps", type=int, default=100, help="gradient steps a restoration; default 100")
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")

@@ -24,8 +24,6 @@ KERNEL_INITS: dict[str, Callable] = {
 
 
 SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
-# Below, XLA's CPU convolution is 2 (25 channels) to 9 times (3) slower where they are no multiple of 4.
-FEW_CHANNELS = 32
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
@@ -46,13 +44,6 @@ def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax
   patches = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in taps], -1)
   products = patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)
   return products.reshape(batch, height, width, out_channels)
-
-
-def fill_channels(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """x [B,H,W,I] and kernel [h,w,I,O] with zeros up to the next multiple of 4 of I: the convolution is the same."""
-  missing = -x.shape[-1] % 4
-  none = (0, 0)
-  return jnp.pad(x, (none, none, none, (0, missing))), jnp.pad(kernel, (none, none, (0, missing), none))
 
 
 class Conv(nn.Module):
@@ -84,7 +75,7 @@ class Conv(nn.Module):
     as_matmul = on_cpu and max(x.shape[1:3]) <= SMALL_PLANE
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     if on_cpu and not as_matmul and self.kernel_size == 3:
-      x = convolve_3x3(*(fill_channels(x, kernel) if in_channels < FEW_CHANNELS else (x, kernel)))
+      x = convolve_3x3(x, kernel)
     else:
       x = convolve(x, kernel, as_matmul=as_matmul)
     if self.use_bias:
@@ -121,11 +112,5 @@ def average_pool(x: jax.Array) -> jax.Array:
 
 def upsample_bilinear(x: jax.Array) -> jax.Array:
   """2x bilinear upsampling on half-pixel centres, edges replicated (PyTorch's align_corners=False)."""
-  for axis in (1, 2):
-    length = x.shape[axis]
-    first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, length - 1))
-    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, length - 1, axis=axis)], axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, length, axis=axis), last], axis)
-    pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
-    x = pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
-  return x
+  batch, height, width, channels = x.shape
+  return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
