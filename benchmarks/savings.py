@@ -49,6 +49,18 @@ def savings(num_seeds: int) -> list[Alternative]:
   from prt_jax.game import restore
   from prt_jax.models import convolution, layers, unet
 
+  def stem_features(self, x, train):
+    return self.double_convs[0](x, train)
+
+  def complete_with_concatenations(self, features, z, train):
+    x, skips = features, []
+    for z_level, double_conv in zip(z, self.double_convs[1:], strict=False):
+      skips.append(x)
+      x = double_conv(unet.max_pool(jax.numpy.concatenate([x, z_level.astype(x.dtype)], -1)), train)
+    for skip, double_conv in zip(reversed(skips), self.double_convs[1 + unet.LEVELS :], strict=True):
+      x = double_conv(jax.numpy.concatenate([skip, unet.upsample_bilinear(x)], -1), train)
+    return self.last(x).astype(jax.numpy.float32)
+
   def summed_loop(function, shared, outputs, z, seeds_at_once):
     def of_one(pair):
       return function(shared, *jax.tree.map(lambda leaf: leaf[None], pair))
@@ -65,12 +77,18 @@ def savings(num_seeds: int) -> list[Alternative]:
     window = (1, 2, 2, 1)
     return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, window, "VALID")
 
+  def resize(x):
+    batch, height, width, channels = x.shape
+    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
+
   every, generator = ("critic", "plain", "robust"), ("plain", "robust")
   return [
     Alternative("JAX's own gradients of a convolution", every, ((layers, "convolve_3x3", layers.plain_convolution),)),
     Alternative("one column at a time", ("critic",), ((convolution, "_columns_at_once", lambda *_: 1),)),
+    Alternative("few channels as they are", every, ((layers, "fill_channels", lambda *pair: pair),)),
     Alternative("2x2 planes as convolutions", ("critic",), ((layers, "SMALL_PLANE", 0),)),
     Alternative("max-pool by reduce_window", generator, ((unet, "max_pool", reduce_window_pool),)),
+    Alternative("upsampling by jax.image.resize", generator, ((unet, "upsample_bilinear", resize),)),
     Alternative("the state not donated", generator, donate=False),
     Alternative("computed in bfloat16", every, fields=(("model.dtype", "bfloat16"),)),
     Alternative("all seeds at once", ("robust",), fields=(("attack.seeds_at_once", num_seeds),)),
@@ -78,6 +96,8 @@ def savings(num_seeds: int) -> list[Alternative]:
       (step, "adversarial_search", search_without_reference),)),
     Alternative("stem for every seed", ("robust",), (
       (step, "begin", begin_nothing), (step, "complete", restore))),
+    Alternative("stem's features convolved for every seed", generator, (
+      (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
     Alternative("values computed again for gradients", ("robust",), (
       (attacks, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
   ]  # fmt: skip

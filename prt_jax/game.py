@@ -223,9 +223,9 @@ def restore(
 
 
 class Begun(NamedTuple):
-  """A restoration that has seen no noise yet: the generator's features of y [B, ...], and y, which project needs."""
+  """A restoration that has seen no noise yet: what the generator's stem gives, and y [B, ...], which project needs."""
 
-  features: jax.Array
+  features: Any
   y: jax.Array
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prt_jax.models import MLP, Critic, UNet
-from prt_jax.models.layers import average_pool, convolve, max_pool, upsample_bilinear
+from prt_jax.models.layers import average_pool, convolve, fill_channels, max_pool, upsample_bilinear
 from prt_jax.randomness import sample_noise
 
 torch = pytest.importorskip("torch", reason="the peers need PyTorch: pip install -r requirements-test.txt")
@@ -115,6 +115,23 @@ def test_convolution_as_matmul_is_the_convolution(size):
   np.testing.assert_allclose(plain, fast, atol=1e-5)
   theirs = F.conv2d(chw(x), torch.from_numpy(np.array(weights).transpose(3, 2, 0, 1)), padding=1)
   np.testing.assert_allclose(fast, hwc(theirs), atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "filled"), [(3, 4), (4, 4), (25, 28)])
+def test_channels_filled_up_leave_the_convolution_and_its_gradients(channels, filled):
+  x, weights = RNG.normal(size=(2, 8, 8, channels)), RNG.normal(size=(3, 3, channels, 7))
+  x, weights = jnp.asarray(x, jnp.float32), jnp.asarray(weights, jnp.float32)
+  assert [array.shape for array in fill_channels(x, weights)] == [(2, 8, 8, filled), (3, 3, filled, 7)]
+
+  def gradients(convolution):
+    return jax.grad(lambda *arrays: jnp.sum(convolution(*arrays) ** 2), (0, 1))(x, weights)
+
+  def of_filled(x, weights):
+    return convolve(*fill_channels(x, weights))
+
+  np.testing.assert_allclose(of_filled(x, weights), convolve(x, weights), rtol=1e-5, atol=1e-4)
+  for ours, plain in zip(gradients(of_filled), gradients(convolve), strict=True):
+    np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-3)
 
 
 def test_resampling_agrees_with_torch():

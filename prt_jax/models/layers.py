@@ -24,6 +24,8 @@ KERNEL_INITS: dict[str, Callable] = {
 
 
 SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
+# Below, XLA's CPU convolution is 2 (25 channels) to 9 times (3) slower where they are no multiple of 4.
+FEW_CHANNELS = 32
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax.Array:
@@ -44,6 +46,13 @@ def convolve(x: jax.Array, kernel: jax.Array, *, as_matmul: bool = False) -> jax
   patches = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in taps], -1)
   products = patches.reshape(-1, kernel[..., 0].size) @ kernel.reshape(-1, out_channels)
   return products.reshape(batch, height, width, out_channels)
+
+
+def fill_channels(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """x [B,H,W,I] and kernel [h,w,I,O] with zeros up to the next multiple of 4 of I: the convolution is the same."""
+  missing = -x.shape[-1] % 4
+  none = (0, 0)
+  return jnp.pad(x, (none, none, none, (0, missing))), jnp.pad(kernel, (none, none, (0, missing), none))
 
 
 class Conv(nn.Module):
@@ -67,18 +76,24 @@ class Conv(nn.Module):
   platform: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    in_channels = x.shape[-1]
+  def __call__(self, x: jax.Array, *, first: int = 0, in_channels: int | None = None) -> jax.Array:
+    """x [B,H,W,I] -> [B,H,W,features].
+
+    A concatenation need not be made: x may be its channels from `first` on, of in_channels in all (None: x is all).
+    The convolutions of its parts add up to its own; the bias comes with the part whose first channel is 0.
+    """
+    in_channels = in_channels or x.shape[-1]
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
     on_cpu = (self.platform or jax.default_backend()) == "cpu"
     as_matmul = on_cpu and max(x.shape[1:3]) <= SMALL_PLANE
-    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    kernel = kernel[:, :, first : first + x.shape[-1]].astype(self.dtype)
+    x = x.astype(self.dtype)
     if on_cpu and not as_matmul and self.kernel_size == 3:
-      x = convolve_3x3(x, kernel)
+      x = convolve_3x3(*(fill_channels(x, kernel) if x.shape[-1] < FEW_CHANNELS else (x, kernel)))
     else:
       x = convolve(x, kernel, as_matmul=as_matmul)
-    if self.use_bias:
+    if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
       x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)
     return x
@@ -112,5 +127,11 @@ def average_pool(x: jax.Array) -> jax.Array:
 
 def upsample_bilinear(x: jax.Array) -> jax.Array:
   """2x bilinear upsampling on half-pixel centres, edges replicated (PyTorch's align_corners=False)."""
-  batch, height, width, channels = x.shape
-  return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
+  for axis in (1, 2):
+    length = x.shape[axis]
+    first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, length - 1))
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, length - 1, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, length, axis=axis), last], axis)
+    pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+    x = pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
+  return x

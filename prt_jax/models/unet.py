@@ -18,19 +18,29 @@ class DoubleConv(nn.Module):
   axis_name: str | None
   platform: str | None
 
-  @nn.compact
+  def setup(self) -> None:
+    conv = {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
+    norm = {"momentum": 0.9, "epsilon": 1e-5, "dtype": self.dtype, "axis_name": self.axis_name}
+    self.convs = [Conv(self.features, name=f"Conv_{i}", **conv) for i in range(2)]
+    self.norms = [nn.BatchNorm(name=f"BatchNorm_{i}", **norm) for i in range(2)]
+
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    for _ in range(2):
-      x = Conv(self.features, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, platform=self.platform)(x)
-      x = nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=self.dtype,
-        axis_name=self.axis_name if train else None,
-      )(x)
-      x = nn.relu(x)
-    return x
+    """[B,H,W,I] -> [B,H,W,features]."""
+    return self._after_first_convolution(self.convs[0](x), train)
+
+  def begin(self, x: jax.Array, in_channels: int) -> jax.Array:
+    """The first convolution of the first channels of an input of in_channels: what complete adds to."""
+    return self.convs[0](x, in_channels=in_channels)
+
+  def complete(self, begun: jax.Array, rest: jax.Array, first: int, train: bool) -> jax.Array:
+    """The block's output for an input whose channels before `first` went into begin; rest: [B,H,W,I - first]."""
+    return self._after_first_convolution(
+      begun + self.convs[0](rest, first=first, in_channels=first + rest.shape[-1]), train
+    )
+
+  def _after_first_convolution(self, x, train):
+    x = nn.relu(self.norms[0](x, use_running_average=not train))
+    return nn.relu(self.norms[1](self.convs[1](x), use_running_average=not train))
 
 
 class UNet(nn.Module):
@@ -75,20 +85,30 @@ class UNet(nn.Module):
     """
     return self.complete(self.stem(x, train), z, train)
 
-  def stem(self, x: jax.Array, train: bool) -> jax.Array:
-    """The part that has seen no noise yet: [B,H,W,3] -> features [B,H,W,s]."""
-    return self.double_convs[0](x, train)
+  def stem(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    """The part that has seen no noise yet: [B,H,W,3] -> what the first Down and the last Up block begin with.
 
-  def complete(self, features: jax.Array, z: tuple[jax.Array, ...], train: bool) -> jax.Array:
-    """All that follows the stem: features [B,H,W,s] and z -> [B,H,W,3]."""
-    x, skips = features, []
-    for z_level, double_conv in zip(z, self.double_convs[1:], strict=False):
+    Both blocks' first convolution takes the stem's features beside what depends on the noise. A convolution of a
+    concatenation is the sum of its parts', so the part of the features is the same for all draws of the noise.
+    """
+    features = self.double_convs[0](x, train)
+    first_down, last_up = self.double_convs[1], self.double_convs[-1]
+    return first_down.begin(max_pool(features), self.width + 1), last_up.begin(features, 3 * self.width)
+
+  def complete(self, begun: tuple[jax.Array, jax.Array], z: tuple[jax.Array, ...], train: bool) -> jax.Array:
+    """All that follows the stem, which gave begun, for one draw z of the noise -> [B,H,W,3]."""
+    begun_down, begun_up = begun
+    first_down, *downs = self.double_convs[1 : 1 + LEVELS]
+    *ups, last_up = self.double_convs[1 + LEVELS :]
+    x, skips = first_down.complete(begun_down, max_pool(z[0]), self.width, train), []
+    for z_level, double_conv in zip(z[1:], downs, strict=True):
       skips.append(x)
       x = jnp.concatenate([x, z_level.astype(x.dtype)], -1)
       x = double_conv(max_pool(x), train)
-    for skip, double_conv in zip(reversed(skips), self.double_convs[1 + LEVELS :], strict=True):
+    for skip, double_conv in zip(reversed(skips), ups, strict=True):
       x = jnp.concatenate([skip, upsample_bilinear(x)], -1)
       x = double_conv(x, train)
+    x = last_up.complete(begun_up, upsample_bilinear(x), self.width, train)
     return self.last(x).astype(jnp.float32)
 
   @staticmethod

@@ -9,7 +9,9 @@ from benchmarks import r1, savings
 from prt_jax import losses
 from prt_jax.attacks import sum_over_seeds
 from prt_jax.game import make_game
-from prt_jax.models.layers import max_pool
+from prt_jax.models.layers import max_pool, upsample_bilinear
+from prt_jax.models.unet import UNet
+from prt_jax.randomness import sample_noise
 from tests import tiny
 
 ALTERNATIVES = {alternative.name: alternative for alternative in savings.savings(num_seeds=2)}
@@ -51,9 +53,28 @@ def test_ways_to_r1_have_one_value_and_one_gradient(name):
     np.testing.assert_allclose(other, ours, rtol=1e-4, atol=1e-4)
 
 
-def test_the_pool_taken_back_is_the_same_function():
+def test_layers_taken_back_are_the_same_functions():
   x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
   np.testing.assert_array_equal(replacement("max-pool by reduce_window")(x), max_pool(x))
+  np.testing.assert_allclose(
+    replacement("upsampling by jax.image.resize")(x), upsample_bilinear(x), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_the_features_convolved_for_every_seed_give_the_same_images():
+  unet = UNet(width=2, kernel_init="he_normal")
+  x = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+  z = jax.tree.map(lambda n: n[0], sample_noise(jax.random.split(jax.random.key(1), 2), UNet.noise_shapes(32), 1))
+  variables = jax.jit(lambda: unet.init(jax.random.key(2), x, z, train=False))()
+
+  def restored():
+    return jax.jit(lambda v: unet.apply(v, x, z, train=True, mutable=["batch_stats"])[0])(variables)
+
+  ours = restored()
+  with savings.in_place(ALTERNATIVES["stem's features convolved for every seed"]):
+    stem = unet.apply(variables, x, False, method="stem")
+    np.testing.assert_allclose(restored(), ours, rtol=1e-4, atol=1e-4)
+  assert stem.shape == (2, 32, 32, 2)  # the features themselves: the replacement was at work
 
 
 def test_the_loop_taken_back_has_the_same_sum_and_gradient():
