@@ -141,7 +141,7 @@ def _sum_and_gradients(function, seeds_at_once, shared, outputs, z):
 
 
 def _scale_gradients(function, seeds_at_once, gradients, cotangent):
-  return *jax.tree.map(lambda gradient: cotangent * gradient, gradients), None
+  return *jax.tree.map(lambda gradient: (cotangent * gradient).astype(gradient.dtype), gradients), None
 
 
 _looped_sum.defvjp(_sum_and_gradients, _scale_gradients)

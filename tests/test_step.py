@@ -129,6 +129,10 @@ def test_bfloat16_rounds_the_nets_and_nothing_that_is_kept(tiny_config, game, st
     assert other != ours, name
   # A projection in bfloat16 would miss the measurement by 1e-3.
   assert float(rounded.interval["consistency_max_error"][0]) < 1e-5
+  # A robust step's loop over seeds hands its gradients on in the types of what they are gradients of.
+  assert rounded_game.seeds_at_once < tiny_config.attack.num_seeds
+  robust = jax.eval_shape(functools.partial(training_step, rounded_game, robust=True), rounded, images[0])
+  assert [leaf.dtype for leaf in jax.tree.leaves(robust)] == [leaf.dtype for leaf in jax.tree.leaves(whole)]
 
 
 def test_learning_rate_follows_the_schedule(tiny_config):
