@@ -98,6 +98,7 @@ def savings(num_seeds: int) -> list[Alternative]:
       (step, "begin", begin_nothing), (step, "complete", restore))),
     Alternative("stem's features convolved for every seed", generator, (
       (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
+    Alternative("first restorations' convolutions computed again", ("robust",), ((attacks, "_KEPT", None),)),
     Alternative("values computed again for gradients", ("robust",), (
       (attacks, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
   ]  # fmt: skip

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prt_jax.models.convolution import CONVOLVED
 from prt_jax.randomness import normal
 
 Restore = Callable[[jax.Array, Any], jax.Array]
@@ -85,19 +86,21 @@ class Search(NamedTuple):
 
 
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
+_KEPT = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
 
 
 def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -> Any:
   """function(z_s) for every seed of z, leaves [S, ...], outputs with a leading S.
 
   seeds_at_once: how many go through together, 0 = all. Fewer go one group after the other in a loop that keeps no
-  intermediate values but computes them again for gradients: the memory of one group. On a CPU it is faster
-  nonetheless, with our nets (models.convolution): its caches hold one group's images.
+  intermediate values for gradients but the results of our nets' convolutions, and computes the others again: little
+  more than the memory of one group. On a CPU it is faster nonetheless, with our nets (models.convolution): its caches
+  hold one group's images.
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:
     return jax.vmap(function)(z)
-  return jax.lax.map(jax.checkpoint(function), z, batch_size=seeds_at_once)
+  return jax.lax.map(jax.checkpoint(function, policy=_KEPT), z, batch_size=seeds_at_once)
 
 
 def sum_over_seeds(

@@ -1,6 +1,8 @@
 """Attacks: bounds, known optima, gradients against finite differences, the same noise on both sides."""
 
+import collections
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from configs import default
 from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, over_seeds, project_to_ball, sum_over_seeds, to_sphere
 from prt_jax.game import draw_noise, init_state, make_game, restore
+from prt_jax.models.layers import Conv
 
 MATRIX = np.diag([5.0, 1.0, 0.5, 0.1]).astype(np.float32)
 
@@ -263,3 +266,23 @@ def test_seeds_one_after_another_need_less_memory():
     return program.memory_analysis().temp_size_in_bytes
 
   assert temporary_bytes(1) < temporary_bytes(0) / 3
+
+
+def test_a_loop_over_seeds_computes_no_convolution_twice_for_its_gradients():
+  """Two layers: a forward and a kernel gradient each, and one more convolution back through the second."""
+  conv = Conv(2, use_bias=False, platform="cpu")
+  y, z = jnp.ones((1, 4, 4, 2)), jax.random.normal(jax.random.key(0), (3, 1, 4, 4, 2))
+  params = conv.init(jax.random.key(1), y)
+
+  def total(params, at_once):
+    def restore(z):
+      return conv.apply(params, jnp.sin(conv.apply(params, y + z)))
+
+    return jnp.sum(jnp.cos(over_seeds(restore, z, at_once)))
+
+  gradient = jax.grad(total)
+  program = str(jax.make_jaxpr(gradient, static_argnums=1)(params, 1))
+  counts = collections.Counter(re.findall(r" (convolve_3x3|kernel_gradient)\b", program))
+  assert counts == {"convolve_3x3": 3, "kernel_gradient": 2}
+  one, all_at_once = gradient(params, 1), gradient(params, 0)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, all_at_once)

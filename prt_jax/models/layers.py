@@ -10,8 +10,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
-from prt_jax.models.convolution import convolve_3x3, plain_convolution
+from prt_jax.models.convolution import CONVOLVED, convolve_3x3, plain_convolution
 
 # PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -93,6 +94,7 @@ class Conv(nn.Module):
       x = convolve_3x3(*(fill_channels(x, kernel) if x.shape[-1] < FEW_CHANNELS else (x, kernel)))
     else:
       x = convolve(x, kernel, as_matmul=as_matmul)
+    x = checkpoint_name(x, CONVOLVED)
     if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
       x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)
