@@ -3,7 +3,8 @@
   python -m experiments.super_resolution_figure --scale=mini --path=DIR [--noise_std=0.1]
 
 The gap of the deterministic robust estimator grows with the factor. Resumed run by run; --collect reports
-what is complete. Writes super_resolution_SCALE.json and its figure.
+what is complete. Writes super_resolution_SCALE.json and its figure, and beside the runs a gallery a factor,
+which shows the photographs.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from experiments.image_runs import (
   train_all,
 )
 from experiments.results import format_table, write_results
-from experiments.table1 import COLORS
+from experiments.table1 import COLORS, gallery, published_config
+from prt_jax import pictures
 from prt_jax.errors import UserError
 
 PANELS = {
@@ -53,33 +55,60 @@ def main(argv: list[str] | None = None) -> None:
   }  # fmt: skip
   if not args.collect:
     train_all(list(runs.values()), workdir, args.feature_weights, args.jobs)
-  reports = {factor: {variant: [] for variant in args.variants} for factor in args.factors}
-  for (factor, variant, _), run in runs.items():
-    found = evaluated(run, workdir, args.feature_weights)
-    reports[factor][variant] += [found] if found else []
-  complete = [seeds[0] for variants in reports.values() for seeds in variants.values() if seeds]
-  if not complete:
+  reports = {factor: {} for factor in args.factors}
+  for (factor, variant, seed), run in runs.items():
+    if found := evaluated(run, workdir, args.feature_weights):
+      reports[factor].setdefault(variant, {})[seed] = found
+  reports = {factor: variants for factor, variants in reports.items() if variants}
+  if not reports:
     raise UserError(f"{workdir} holds no complete run: train it, without --collect")
 
-  features = "squeezenet" if args.feature_weights else next(iter(complete[0]))
-  label = feature_label(complete[0], features)
+  any_run = next(iter(next(iter(next(iter(reports.values())).values())).values()))
+  features = "squeezenet" if args.feature_weights else next(iter(any_run))
+  label = feature_label(any_run, features)
   factors = {
     factor: {
-      variant: summarise([run_scores(found, features) for found in seeds])
-      for variant, seeds in variants.items() if seeds
+      variant: summarise([{"seed": seed} | run_scores(found, features) for seed, found in seeds.items()])
+      for variant, seeds in variants.items()
     }
     for factor, variants in reports.items()
-  }  # fmt: skip
+  }
   rows = [
     [f"x{factor}", variant, *(scores.get(score, "-") for score in PANELS)]
     for factor, variants in factors.items() for variant, scores in variants.items()
   ]  # fmt: skip
   print(format_table(["factor", "variant", label, *list(PANELS)[1:]], rows))
+  configs = {factor: runs[factor, args.variants[0], 0].make_config() for factor in factors}
+  config = next(iter(configs.values()))
   protocol = {
-    "scale": args.scale, "smoke": args.smoke, "frechet": label, "noise_std": args.noise_std, "seeds": args.seeds
+    "scale": args.scale, "smoke": args.smoke, "frechet": label, "noise_std": args.noise_std, "seeds": args.seeds,
+    "data": next(iter(any_run.values()))["data"], "validation_inputs": config.eval.num_examples,
+    "config": published_config(config), "eps": {factor: config.attack.eps for factor, config in configs.items()},
   }  # fmt: skip
-  write_results(args.out, name, {"factors": factors, "protocol": protocol}, time.monotonic() - started)
+  results = {"factors": factors, "price_of_robustness": price_of_robustness(factors), "protocol": protocol}
+  write_results(args.out, name, results, time.monotonic() - started)
   draw(factors, label, args.out, name)
+  for factor, variants in reports.items():
+    first_runs = {variant: runs[factor, variant, min(seeds)] for variant, seeds in variants.items()}
+    pictures.save_png(workdir / f"{name}_x{factor}_gallery.png", gallery(first_runs, workdir))
+
+
+def price_of_robustness(factors: dict[int, dict]) -> dict:
+  """What each robust estimator pays beside its erratic twin: {factor: {kind: {Frechet distance gained, recall lost}}}.
+
+  The papers' claim, that the deterministic one pays more, and the more the larger the factor, is decided by these.
+  """
+  prices = {}
+  for factor, variants in factors.items():
+    prices[factor] = {}
+    for kind in ("stochastic", "deterministic"):
+      robust, erratic = variants.get(f"{kind}-robust"), variants.get(f"{kind}-erratic")
+      if robust and erratic:
+        prices[factor][kind] = {
+          "frechet_gained": robust["frechet"] - erratic["frechet"],
+          "recall_lost": erratic["recall"] - robust["recall"],
+        }
+  return prices
 
 
 def draw(factors: dict[int, dict], frechet_label: str, folder, name: str) -> None:

@@ -91,6 +91,35 @@ def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
     table1.main([*arguments, "--collect", f"--earlier={earlier}"])
 
 
+def test_the_price_of_robustness_is_what_a_robust_twin_adds_and_loses():
+  factor = {
+    "stochastic-erratic": {"frechet": 5.0, "recall": 0.5},
+    "stochastic-robust": {"frechet": 6.0, "recall": 0.375},
+    "deterministic-erratic": {"frechet": 4.0, "recall": 0.5},
+    "deterministic-robust": {"frechet": 13.0, "recall": 0.125},
+  }
+  incomplete = {"deterministic-robust": {"frechet": 9.0, "recall": 0.2}}
+  assert super_resolution_figure.price_of_robustness({4: factor, 8: incomplete}) == {
+    4: {
+      "stochastic": {"frechet_gained": 1.0, "recall_lost": 0.125},
+      "deterministic": {"frechet_gained": 9.0, "recall_lost": 0.375},
+    },
+    8: {},
+  }
+
+
+def test_the_figure_shows_the_factors_that_are_complete(smoke):
+  arguments, workdir = smoke
+  super_resolution_figure.main([*arguments, "--factors", "4"])
+  super_resolution_figure.main([*arguments, "--collect", "--factors", "4", "8"])
+  results = json.loads((workdir / "results" / "super_resolution_mini.json").read_text())
+  assert list(results["factors"]) == ["4"]
+  assert results["factors"]["4"]["deterministic-erratic"]["runs"][0]["seed"] == 0
+  assert results["protocol"]["eps"] == {"4": 0.553 / 2}
+  for name in ("results/super_resolution_mini.png", "super_resolution_mini_x4_gallery.png"):
+    assert (workdir / name).stat().st_size > 1000
+
+
 def test_collecting_nothing_says_what_to_do(smoke):
   with pytest.raises(UserError, match="holds no complete run: train it, without --collect"):
     super_resolution_figure.main([*smoke[0], "--collect"])
