@@ -151,6 +151,7 @@ def verdict(variants: dict) -> dict:
     robust, erratic = variants.get(f"{kind}-robust"), variants.get(f"{kind}-erratic")
     if robust and erratic:
       found[f"{kind}_robust_minus_erratic_db"] = robust["robustness_db"] - erratic["robustness_db"]
+      found[f"{kind}_robust_over_erratic_frechet"] = robust["frechet"] / erratic["frechet"]
   robust, other = variants.get("stochastic-robust"), variants.get("deterministic-robust")
   if robust and other and "recall" in robust:
     found["recall_deterministic_over_stochastic_robust"] = other["recall"] / max(robust["recall"], 1e-9)

@@ -32,14 +32,16 @@ def test_a_summary_is_the_mean_over_seeds_and_names_its_features():
 
 def test_the_verdict_is_decided_by_numbers():
   found = table1.verdict({
-    "stochastic-robust": {"robustness_db": 26.0, "recall": 0.4, "per_pixel_std": 0.1},
-    "stochastic-erratic": {"robustness_db": 7.0, "per_pixel_std": 0.01},
-    "deterministic-robust": {"robustness_db": 24.0, "recall": 0.1},
-    "deterministic-erratic": {"robustness_db": 4.0},
+    "stochastic-robust": {"robustness_db": 26.0, "recall": 0.4, "per_pixel_std": 0.1, "frechet": 20.0},
+    "stochastic-erratic": {"robustness_db": 7.0, "per_pixel_std": 0.01, "frechet": 16.0},
+    "deterministic-robust": {"robustness_db": 24.0, "recall": 0.1, "frechet": 40.0},
+    "deterministic-erratic": {"robustness_db": 4.0, "frechet": 16.0},
   })  # fmt: skip
   assert found == {
     "stochastic_robust_minus_erratic_db": 19.0,
     "deterministic_robust_minus_erratic_db": 20.0,
+    "stochastic_robust_over_erratic_frechet": 1.25,
+    "deterministic_robust_over_erratic_frechet": 2.5,
     "recall_deterministic_over_stochastic_robust": 0.25,
     "per_pixel_std_robust_over_erratic": pytest.approx(10.0),
   }
