@@ -178,7 +178,10 @@ def gallery(runs: dict[str, ImageRun], workdir: pathlib.Path) -> np.ndarray:
 
 
 def draw_comparison(variants: dict, published: dict, folder: pathlib.Path, name: str) -> None:
-  """Recall against robustness: an arrow from each erratic estimator to its robust twin, ours and the published one."""
+  """Recall against robustness: an arrow from each erratic estimator to its robust twin, ours and the published one.
+
+  Large points are means over seeds, small ones single runs.
+  """
   panels = [("measured here", variants), ("published", published)] if published else [("measured here", variants)]
   figure, axes = new_figure(1, len(panels), 3.4 * len(panels), 2.9)
   for axis, (title, scores) in zip(np.atleast_1d(axes), panels, strict=True):
@@ -191,6 +194,8 @@ def draw_comparison(variants: dict, published: dict, folder: pathlib.Path, name:
     for variant, score in scores.items():
       if "recall" in score:
         axis.plot(score["robustness_db"], score["recall"], "o", color=COLORS[variant], label=variant)
+        for run in score.get("runs", ()):
+          axis.plot(run["robustness_db"], run["recall"], "o", color=COLORS[variant], markersize=2, alpha=0.5)
     axis.set(title=title, xlabel="robustness, dB", ylabel="recall", ylim=(0, None))
     axis.margins(0.15)
     axis.legend()

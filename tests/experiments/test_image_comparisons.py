@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from experiments import super_resolution_figure, table1
+from experiments import manifolds, super_resolution_figure, table1
 from experiments.image_runs import ImageRun, run_scores, summarise
 from prt_jax.errors import UserError
 from tests.conftest import CACHE
@@ -71,6 +72,11 @@ def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
   # Complete runs are collected without training; here from the same workdir.
   table1.main([*arguments, "--collect"])
 
+  # The same restorations again: the same recall.
+  manifolds.main([*arguments, "--seeds", "1"])
+  again = json.loads((workdir / "results" / "manifolds_mini.json").read_text())["features"]["pixels"]
+  assert again["deterministic-erratic"]["recall"] == scores["recall"]
+
   # An earlier table's seed is not trained again: its numbers join the means.
   variant = results["variants"]["deterministic-erratic"]
   earlier_run = variant["runs"][0] | {"seed": 1, "robustness_db": variant["robustness_db"] + 2}
@@ -91,6 +97,21 @@ def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
   earlier.write_text(json.dumps(results))
   with pytest.raises(UserError, match=r"its config has model=.*'width': 3"):
     table1.main([*arguments, "--collect", f"--earlier={earlier}"])
+
+
+def test_far_restorations_reach_by_the_size_of_their_balls():
+  """On a line, k = 1: originals at 0, 1, 4.25 have radii 1, 1, 3.25, restorations at 10, 4, 3.5 have 6, .5, .5."""
+  real, fake = np.array([[0.0], [1.0], [4.25]]), np.array([[10.0], [4.0], [3.5]])
+  assert manifolds.compare_manifolds(real, fake, k=1) == {
+    "recall": pytest.approx(1 / 3),
+    "recall_without_largest": pytest.approx(1 / 3),
+    "coverage": pytest.approx(1 / 3),
+    "radius_ratio": 0.5,
+  }
+  # Moved from 10 to -8, the far one has radius 11.5, up to 3.5: it alone reaches 0 and 1, and covers nothing more.
+  found = manifolds.compare_manifolds(real, np.array([[-8.0], [4.0], [3.5]]), k=1)
+  assert (found["recall"], found["recall_without_largest"]) == (1.0, pytest.approx(1 / 3))
+  assert found["coverage"] == pytest.approx(1 / 3)
 
 
 def test_the_price_of_robustness_is_what_a_robust_twin_adds_and_loses():
