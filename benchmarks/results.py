@@ -42,7 +42,9 @@ def _gpu_steps():
 
 
 MEASUREMENTS = (
-  Measurement("Training step, CPU, batch 16", "train_step_cpu16", "train_step", "--device=cpu --batch=16"),
+  Measurement(
+    "Training step, CPU, batch 16", "train_step_cpu16", "train_step", "--device=cpu --batch=16 --repeats=5"
+  ),
   Measurement(
     "Training step, CPU, batch 4, 2 seeds, other rows",
     "train_step_cpu4_rows",
@@ -56,12 +58,24 @@ MEASUREMENTS = (
     "savings",
     "--device=cpu --batch=16 --seeds=2 --attack_steps=1",
   ),
+  Measurement(
+    "Savings, each taken back, CPU, the robust step with the newest among them",
+    "savings_robust_cpu",
+    "savings",
+    "--device=cpu --batch=16 --seeds=2 --attack_steps=1 --steps=robust",
+  ),
+  Measurement(
+    "Savings, each taken back, CPU, the demo's narrow nets",
+    "savings_demo_cpu",
+    "savings",
+    "--device=cpu --config=configs/sr16.py:stochastic-robust,demo",
+  ),
   Measurement("Savings, each taken back, GPU", "savings_gpu", "savings", "--device=gpu --batch=64"),
   Measurement("R1, ways to compute it, CPU", "r1_cpu", "r1", "--device=cpu --batch=16"),
   Measurement("R1, ways to compute it, GPU", "r1_gpu", "r1", "--device=gpu --batch=64"),
   Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2"),
   Measurement("Roofline, GPU, bfloat16", "roofline_gpu", "roofline", "--device=gpu --batch=64 --dtype=bfloat16"),
-  Measurement("Profile, CPU", "profile_cpu", "profile", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Profile, one CPU core", "profile_cpu", "profile", "--device=cpu --batch=16 --seeds=2 --attack_steps=2"),
   Measurement("Profile, GPU", "profile_gpu", "profile", "--device=gpu --batch=64"),
   Measurement("Peak memory of a robust step, as compiled for a CPU", "memory_cpu", "memory", "--device=cpu"),
   Measurement("Peak memory of a robust step, as compiled for a GPU", "memory_gpu", "memory", "--device=gpu"),
