@@ -24,7 +24,7 @@ from prt_jax.data import prepare
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.features import make_extractor
 
-BATCH = 8  # images; divides every scale's number of examples
+BATCH = 8  # images
 SCORES = ("recall", "recall_without_largest", "coverage", "radius_ratio")
 
 
@@ -65,7 +65,8 @@ def main(argv: list[str] | None = None) -> None:
   print(format_table(["features", "variant", *SCORES], rows))
   protocol = {"scale": args.scale, "smoke": args.smoke, "k": config.eval.num_neighbors, "n": config.eval.num_examples}
   results = {"features": results, "protocol": protocol}
-  write_results(args.out, f"manifolds_{args.scale}", results, time.monotonic() - started)
+  name = f"manifolds_{args.scale}" if args.config == "inpaint" else f"manifolds_{args.config}_{args.scale}"
+  write_results(args.out, name, results, time.monotonic() - started)
 
 
 def images_of(run: ImageRun, workdir) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +96,7 @@ def features(extractor, images: np.ndarray) -> np.ndarray:
 
 
 def compare_manifolds(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
-  """How `fake` reaches `real`, both [n, D].
+  """How `fake` reaches `real`, both [n, D], n some thousands at most: all distances are in memory at once.
 
   Returns:
     recall: the share of real points in a ball around a fake point, its radius the distance to that point's k-th other.
