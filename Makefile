@@ -5,9 +5,8 @@ RUN = .venv/bin/python
 .PHONY: demo test lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
-# One XLA device: over two, XLA's CPU all-reduce has been seen to wait for ever (README, On a CPU).
 demo: .venv/package
-	JAX_NUM_CPU_DEVICES=1 $(RUN) -m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo
+	$(RUN) -m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo
 
 test: .venv/tests
 	$(RUN) -m ruff check .

@@ -78,7 +78,7 @@ def select_device(device: str, config: ConfigDict) -> None:
 
   jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
   if device == "cpu":
-    parallel.use_all_cores(config.model.width, config.train.batch_size)
+    parallel.use_all_cores(config.model.width)
   try:
     jax.devices()
   except RuntimeError as error:

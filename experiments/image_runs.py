@@ -134,7 +134,7 @@ def evaluated(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> dic
 
 
 def _set_up(config):
-  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
+  parallel.use_all_cores(config.model.width)
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
 
 
@@ -146,7 +146,7 @@ def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
 def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
   """A complete run's game, outside any device axis, and its last state."""
   config, folder = run.make_config(), workdir / run.name
-  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
+  parallel.use_all_cores(config.model.width)
   claim_workdir(folder, config)
   checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
   game = make_game(config)

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from prt_jax.data import batch_indices
 from prt_jax.errors import UserError
 
 DEVICE_MEMORY_SHARE = 0.3  # of an accelerator's memory that `auto` may fill with the data set
-AHEAD = 2  # dispatches prepared ahead of the one that runs
+AHEAD = 2  # dispatches whose images are read ahead of the one that runs
 
 
 def choose_placement(placement: str, num_bytes: int) -> str:
@@ -30,22 +31,37 @@ def choose_placement(placement: str, num_bytes: int) -> str:
   return "device" if num_bytes <= DEVICE_MEMORY_SHARE * limit else "host"
 
 
-def make_fetch(dataset: np.ndarray, placement: str) -> Callable[[np.ndarray], jax.Array]:
-  """A function from local_rows' indices to their images [local devices, ..., H, W, 3] uint8 on the devices."""
+class Fetch(NamedTuple):
+  """How images come to the devices, in two parts: only the thread that runs the training step may use the second.
+
+  A program that a second thread dispatches to several devices can reach one of them before the step and another one
+  after it; on CPU devices the step's all-reduce then waits for ever.
+
+  Attributes:
+    read: local_rows' indices -> what place needs, on the host.
+    place: that -> the images [local devices, ..., H, W, 3] uint8 on the devices.
+  """
+
+  read: Callable[[np.ndarray], np.ndarray]
+  place: Callable[[np.ndarray], jax.Array]
+
+
+def make_fetch(dataset: np.ndarray, placement: str) -> Fetch:
+  """The two parts for a data set [N,H,W,3] that is kept as data.placement says."""
   if choose_placement(placement, dataset.nbytes) == "device":
-    return parallel.make_gather(np.asarray(dataset))
-  return lambda rows: parallel.to_devices(dataset[rows])
+    return Fetch(lambda rows: rows, parallel.make_gather(np.asarray(dataset)))
+  return Fetch(lambda rows: dataset[rows], parallel.to_devices)
 
 
 def batches(
-  fetch: Callable[[np.ndarray], jax.Array],
+  fetch: Fetch,
   dispatches: Iterator[tuple[int, int]],
   *,
   seed: int,
   batch_size: int,
   num_examples: int,
 ) -> Iterator[jax.Array]:
-  """The images of each dispatch, fetched by a thread while earlier ones run.
+  """The images of each dispatch, read by a thread while earlier ones run.
 
   Args:
     fetch: see make_fetch.
@@ -58,15 +74,15 @@ def batches(
     uint8 images on the devices: [devices,B,H,W,3] for a dispatch of one step, [devices,n,B,H,W,3] for n.
   """
 
-  def make(first, count):
+  def read(first, count):
     rows = [batch_indices(seed, step, batch_size, num_examples) for step in range(first, first + count)]
-    return fetch(parallel.local_rows(rows[0] if count == 1 else np.stack(rows)))
+    return fetch.read(parallel.local_rows(rows[0] if count == 1 else np.stack(rows)))
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     waiting = collections.deque()
     for dispatch in dispatches:
-      waiting.append(pool.submit(make, *dispatch))
+      waiting.append(pool.submit(read, *dispatch))
       if len(waiting) > AHEAD:
-        yield waiting.popleft().result()
+        yield fetch.place(waiting.popleft().result())
     while waiting:
-      yield waiting.popleft().result()
+      yield fetch.place(waiting.popleft().result())

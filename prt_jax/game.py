@@ -96,6 +96,8 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.init", model.init, KERNEL_INITS)
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
+  if not model.noise_scale > 0:
+    raise UserError(f"model.noise_scale={model.noise_scale} must be positive: model.stochastic=False is Z = 0")
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
@@ -255,10 +257,13 @@ def _apply(game, params, batch_stats, method, *inputs, train):
 
 
 def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, ...]:
-  """S draws of Z an example, leaves [S, B, ...]: by model.noise, or zeros for a deterministic model. keys: [B]."""
-  if game.config.model.stochastic:
-    return sample_noise(keys, game.noise_shapes, num_seeds, game.config.model.noise)
-  return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)
+  """S draws of Z an example, leaves [S, B, ...]: by model.noise times model.noise_scale, or zeros for a deterministic
+  model. keys: [B]."""
+  model = game.config.model
+  if not model.stochastic:
+    return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)
+  z = sample_noise(keys, game.noise_shapes, num_seeds, model.noise)
+  return jax.tree.map(lambda draws: model.noise_scale * draws, z)
 
 
 @functools.partial(jax.jit, static_argnames="game")

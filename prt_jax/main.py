@@ -62,7 +62,7 @@ def run(_) -> None:
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
-  parallel.use_all_cores(config.model.width, config.train.batch_size, config.eval.batch_size)
+  parallel.use_all_cores(config.model.width)
   parallel.start(_DISTRIBUTED.value)
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))

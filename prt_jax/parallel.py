@@ -6,7 +6,6 @@ shard_map, pmean(grad(local_loss)) is too large by the number of devices: differ
 averaged loss there.)
 """
 
-import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -16,7 +15,6 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from prt_jax.cores import num_cores
 from prt_jax.errors import UserError
 from prt_jax.game import Game
 from prt_jax.models.convolution import EIGEN_CONVOLUTIONS
@@ -32,18 +30,15 @@ def start(distributed: bool) -> None:
     jax.distributed.initialize()
 
 
-MIN_EXAMPLES_A_CORE = 4  # so that cores do not only wait for one another's statistics; a choice, not measured
-# U-Net width s from which XLA's older CPU convolution (Eigen's) is used. At 24 it is faster with its threads than YNN's
-# on a device a core; at the few channels of width 8, YNN's is. Measured at these two widths alone.
+# U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
+# runs on one; at the few channels of width 8, YNN's is. Measured at widths 8 and 24 alone.
 MIN_WIDTH_FOR_EIGEN = 16
 
 
-def use_all_cores(width: int, *batch_sizes: int) -> None:
-  """Sets XLA's CPU backend up for nets of this width; call before anything starts JAX.
+def use_all_cores(width: int) -> None:
+  """Chooses XLA's CPU convolutions for nets of this width; call before anything starts JAX.
 
-  XLA's CPU convolutions (YNN) each run on one thread. Narrow nets keep them, and the CPU becomes one device a core:
-  as many as there are cores and as all batch sizes, which are split over them, divide by. Wide nets get the
-  convolutions of before YNN, which use every core of one device.
+  The CPU stays one device. (A device a core was no faster, and XLA's all-reduce between CPU devices can wait for ever.)
 
   Nothing changes where JAX has started already, where XLA_FLAGS or JAX_NUM_CPU_DEVICES says how many devices there are
   or XLA_FLAGS which convolutions, or on an accelerator.
@@ -54,21 +49,12 @@ def use_all_cores(width: int, *batch_sizes: int) -> None:
   # A later XLA may not know the flag, and an unknown one ends the process.
   if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not may_be_an_accelerator():
     os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()
-    return
-  counts = [n for n in range(1, num_cores() + 1) if all(_splits(size, n) for size in batch_sizes)]
-  # Refused once a backend has started: then its devices are what there is.
-  with contextlib.suppress(RuntimeError):
-    jax.config.update("jax_num_cpu_devices", max(counts, default=1))
 
 
 def may_be_an_accelerator() -> bool:
   """Whether JAX might find one, without asking it, which would start it: from then on XLA_FLAGS are not read."""
   has_plugin = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
   return jax.config.jax_platforms != "cpu" and bool(has_plugin)
-
-
-def _splits(batch_size, devices):
-  return batch_size % devices == 0 and batch_size // devices >= MIN_EXAMPLES_A_CORE
 
 
 def is_primary() -> bool:

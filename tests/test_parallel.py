@@ -1,4 +1,4 @@
-"""How training uses a CPU: one device for wide nets, one a core, with examples for each, for narrow ones."""
+"""How training uses a CPU: one device, with the convolutions that are faster for the nets' width."""
 
 import os
 import subprocess
@@ -8,27 +8,7 @@ import jax
 import pytest
 
 from prt_jax import parallel
-
-
-@pytest.mark.parametrize(
-  ("cores", "batch_sizes", "devices"),
-  [
-    (2, (16,), 2),
-    (2, (15,), 1),  # no core without examples
-    (2, (16, 15), 1),  # evaluation's batch counts as well
-    (8, (32, 48), 8),
-    (64, (64,), 16),  # four examples a core at least
-    (3, (16,), 2),
-    (1, (16,), 1),
-  ],
-)
-def test_one_device_a_core(cores, batch_sizes, devices, monkeypatch):
-  monkeypatch.setattr(os, "environ", {})
-  monkeypatch.setattr(parallel, "num_cores", lambda: cores)
-  updates = {}
-  monkeypatch.setattr(jax.config, "update", updates.__setitem__)
-  parallel.use_all_cores(8, *batch_sizes)
-  assert updates == {"jax_num_cpu_devices": devices}
+from prt_jax.models.convolution import EIGEN_CONVOLUTIONS
 
 
 @pytest.mark.parametrize(
@@ -43,7 +23,7 @@ def test_one_device_a_core(cores, batch_sizes, devices, monkeypatch):
 def test_wide_nets_get_convolutions_on_all_threads(flags, added):
   """XLA accepts the flag, and its convolution is then no longer YNN's."""
   program = (
-    "import os, jax\nfrom prt_jax import parallel\nparallel.num_cores = lambda: 2\nparallel.use_all_cores(24, 16)\n"
+    "import os, jax\nfrom prt_jax import parallel\nparallel.use_all_cores(24)\n"
     "from prt_jax.models.convolution import convolve_3x3\n"
     "arrays = [jax.numpy.ones(shape) for shape in ((1, 8, 8, 32), (3, 3, 32, 32))]\n"
     "compiled = jax.jit(convolve_3x3).lower(*arrays).compile().as_text()\n"
@@ -59,31 +39,31 @@ def test_wide_nets_get_convolutions_on_all_threads(flags, added):
 
 
 @pytest.mark.parametrize(
-  ("environment", "started", "devices"),
+  ("environment", "devices"),
   [
-    ({}, False, 2),
-    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, False, 3),
-    ({"JAX_NUM_CPU_DEVICES": "3"}, False, 3),
-    ({}, True, 1),  # what has started keeps its devices
+    ({}, 1),  # not one a core, which can wait for ever in XLA's all-reduce
+    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, 3),
+    ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
   ],
 )
-def test_what_the_environment_says_stands(environment, started, devices):
+@pytest.mark.parametrize("width", [8, 24])
+def test_what_the_environment_says_stands(width, environment, devices):
   program = (
-    f"import jax\nfrom prt_jax import parallel\nparallel.num_cores = lambda: 2\n{'jax.devices()' if started else ''}\n"
-    "parallel.use_all_cores(8, 16)\nprint(jax.device_count())"
+    "import jax, os\nfrom prt_jax import parallel\n"
+    f"parallel.use_all_cores({width})\nprint(jax.device_count(), os.environ.get('XLA_FLAGS', ''))"
   )
   inherited = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
   result = subprocess.run(
     [sys.executable, "-c", program], env=inherited | environment, capture_output=True, text=True, check=True
   )
-  assert result.stdout.split() == [str(devices)]
+  flags = environment.get("XLA_FLAGS", EIGEN_CONVOLUTIONS if width == 24 and not environment else "")
+  assert result.stdout.split() == [str(devices), *flags.split()]
 
 
 def test_an_accelerators_flags_are_left_alone(monkeypatch):
-  environment, updates = {}, {}
+  environment = {}
   monkeypatch.setattr(os, "environ", environment)
   monkeypatch.setattr(parallel.importlib.util, "find_spec", lambda name: name == "libtpu")
   monkeypatch.setattr(type(jax.config), "jax_platforms", property(lambda _: None), raising=False)
-  monkeypatch.setattr(jax.config, "update", updates.__setitem__)
-  parallel.use_all_cores(24, 16)
-  assert not environment and updates.keys() <= {"jax_num_cpu_devices"}
+  parallel.use_all_cores(24)
+  assert not environment

@@ -62,9 +62,17 @@ def test_uniform_seeds():
   assert float(z.mean()) == pytest.approx(0.5, abs=0.03)
 
 
+def test_the_scale_is_a_factor_of_every_draw():
+  keys = example_keys(jax.random.key(0), 0, 3, jnp.arange(8))
+  (whole,), (third,) = (draw_noise(make_game(tiny(**{"model.noise_scale": scale})), keys, 2) for scale in (1.0, 1 / 3))
+  np.testing.assert_allclose(3 * third, whole, rtol=1e-6)
+  assert float(jnp.abs(whole).min()) > 0
+
+
 @pytest.mark.parametrize(
   "fields, message",
   [
+    ({"model.noise_scale": 0.0}, "model.noise_scale=0.0 must be positive: model.stochastic=False is Z = 0"),
     ({"model.kind": "unet"}, "model.kind='unet' does not fit degradation.kind='first_coordinate'"),
     ({"model.kind": "cnn"}, "model.kind='cnn' is unknown: choose one of unet, mlp"),
     ({"model.noise": "cauchy"}, "model.noise='cauchy' is unknown: choose one of normal, uniform"),

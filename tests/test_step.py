@@ -1,6 +1,7 @@
 """The training step: devices, cycles, what a robust step adds, and that it lowers for accelerators."""
 
 import functools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -177,3 +178,23 @@ def test_gather_and_host_placement_give_the_same_images(tiny_config):
     np.testing.assert_array_equal(a, b)
   seen = np.concatenate([ways[1][0], ways[1][1], ways[1][2][:, 0]]).reshape(-1, 32 * 32 * 3)
   assert len(np.unique(seen, axis=0)) == 24
+
+
+def test_only_the_thread_of_the_step_talks_to_the_devices():
+  """Programs of two threads reach the devices in orders of their own, and a step's all-reduce can wait for ever."""
+  from prt_jax.feed import Fetch, batches
+
+  threads = {"read": set(), "place": set()}
+
+  def noting(name):
+    def part(rows):
+      threads[name].add(threading.get_ident())
+      return rows
+
+    return part
+
+  dispatches = iter([(0, 1), (1, 1), (2, 3), (5, 1)])
+  fed = batches(Fetch(noting("read"), noting("place")), dispatches, seed=0, batch_size=8, num_examples=32)
+  assert len(list(fed)) == 4
+  assert threads["place"] == {threading.get_ident()}
+  assert len(threads["read"]) == 1 and threads["read"] != threads["place"]
