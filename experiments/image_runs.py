@@ -59,7 +59,10 @@ class ImageRun(NamedTuple):
 
   def make_config(self) -> ConfigDict:
     """The run's config, locked; UserError for a field that does not exist."""
-    module = importlib.import_module(f"configs.{self.config}")
+    try:
+      module = importlib.import_module(f"configs.{self.config}")
+    except ModuleNotFoundError as error:
+      raise UserError(f"configs/ has no {self.config}.py: --config names a file of it, inpaint for example") from error
     config = module.get_config(self.variant if self.scale == "paper" else f"{self.variant},{self.scale}")
     try:
       config.update_from_flattened_dict({"seed": self.seed, **self.fields})
@@ -147,6 +150,8 @@ def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
   """A complete run's game, outside any device axis, and its last state."""
   config, folder = run.make_config(), workdir / run.name
   parallel.use_all_cores(config.model.width)
+  if not complete(config, folder):
+    raise UserError(f"{folder} holds no complete run: train it first")
   claim_workdir(folder, config)
   checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
   game = make_game(config)
@@ -201,4 +206,5 @@ def training_curves(folder: pathlib.Path) -> dict[str, list[float]]:
 
 def feature_label(reports: dict[str, dict], features: str) -> str:
   """The Frechet distance under its own name: "FID" for Inception's features alone."""
-  return report.label("frechet", reports[features]["results"]["frechet"])
+  result = reports[features]["results"].get("frechet")  # none without Inception's weights: see evaluate
+  return report.label("frechet", result) if result else "Frechet distance"

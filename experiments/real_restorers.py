@@ -19,11 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.command import run_command
 from prt_jax.audit_report import write_text
+from prt_jax.errors import UserError
 from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.measurements import attack, psnr_y, restore_all
 from prt_jax.pictures import save_png
 from prt_jax.restorers import load_network
+from prt_jax.writers import append_line, keep_lines
 
 # Name: (file of its weights, how it was trained).
 NETWORKS = {
@@ -51,6 +54,8 @@ def main() -> None:
   parser.add_argument("--report_only", action="store_true")
   parser.add_argument("--psnr_only", action="store_true", help="attack nothing: PSNR-Y of every network alone")
   arguments = parser.parse_args()
+  if arguments.weights is None and not arguments.report_only:
+    raise UserError("--weights=DIR is missing: the folder of the networks' checkpoints")
   if arguments.psnr_only:
     measure_psnr(arguments.images, arguments.weights, arguments.output, arguments.crop)
     return
@@ -65,7 +70,9 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
   """Appends the missing lines; small images first, so that a stopped run has seen all networks."""
   output.mkdir(parents=True, exist_ok=True)
   path = output / "measurements.jsonl"
-  lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  lines = read_measurements(path)
+  if crops := {line.get("crop", crop) for line in lines} - {crop}:
+    raise UserError(f"{path} is of --crop={crops.pop()}: repeat that, or choose another --output")
   done = {(line["network"], line["image"], line["alpha_255"]) for line in lines}
   reading = Reading(SCALE, mod_crop=True, crop=crop)
   pairs = sorted(read_pairs(images, reading, bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
@@ -79,20 +86,25 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
         restorers[network] = load_network(network, file and weights / file, SCALE)
       restore, y, z = restorers[network].restore, jnp.asarray(pair.y[None]), jnp.zeros((1, 1))
       x = restore_all(restore, y, z)
+      save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x[0, 0]))
       for alpha in missing:
         start = time.perf_counter()
         key = jax.random.fold_in(jax.random.key(0), alpha)
         change, attacked_y, attacked_x = attack(restore, y, x, z, key, alpha=alpha / 255, num_steps=NUM_STEPS)
         line = {
-          "network": network, "image": pair.name, "alpha_255": alpha, **change,
+          "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop, **change,
           "psnr_y_db": psnr_y(x[0, 0], pair.x), "seconds": time.perf_counter() - start,
         }
-        with path.open("a") as results:
-          results.write(json.dumps(line) + "\n")
         save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}.png", eight_bits(attacked_x[0, 0]))
         save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}-input.png", eight_bits(attacked_y[0]))
+        append_line(path, line)  # after its pictures: a line says that all of it is there
         print(json.dumps(line), flush=True)
-      save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x[0, 0]))
+
+
+def read_measurements(path: pathlib.Path) -> list[dict]:
+  """The lines of measurements.jsonl; drops one that was cut off, so that it is measured again."""
+  keep_lines(path, lambda line: True)
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, crop: int) -> None:
@@ -116,4 +128,4 @@ def eight_bits(image: jax.Array) -> np.ndarray:
 
 
 if __name__ == "__main__":
-  main()
+  run_command(main)

@@ -104,10 +104,11 @@ def price_of_robustness(factors: dict[int, dict]) -> dict:
     for kind in ("stochastic", "deterministic"):
       robust, erratic = variants.get(f"{kind}-robust"), variants.get(f"{kind}-erratic")
       if robust and erratic:
+        signs = {"frechet_gained": ("frechet", 1), "recall_lost": ("recall", -1)}
         prices[factor][kind] = {
-          "frechet_gained": robust["frechet"] - erratic["frechet"],
-          "recall_lost": erratic["recall"] - robust["recall"],
-        }
+          name: sign * (robust[score] - erratic[score])
+          for name, (score, sign) in signs.items() if score in robust and score in erratic
+        }  # fmt: skip
   return prices
 
 

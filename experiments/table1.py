@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     (variant, seed) for seed in range(args.seeds) for variant in args.variants
     if seed not in {run["seed"] for run in earlier.get(variant, ())}
   ]  # fmt: skip
+  if not places:
+    raise UserError(f"--earlier={args.earlier} has all seeds: ask for more than --seeds={args.seeds}")
   if not args.collect:
     train_all([run_of(*place) for place in places], args.workdir, args.feature_weights, args.jobs)
   reports = {variant: {} for variant in args.variants}
@@ -84,11 +86,12 @@ def main(argv: list[str] | None = None) -> None:
     runs = [{"seed": seed} | run_scores(found, features) for seed, found in reports.get(variant, {}).items()]
     if runs := sorted(earlier.get(variant, []) + runs, key=lambda run: run["seed"]):
       variants[variant] = summarise(runs) | {"seeds": [run["seed"] for run in runs]}
-  print(format_table(*table(variants, label)))
+  published = TABLE_1 if args.config == "inpaint" else {}
+  print(format_table(*table(variants, published, label)))
   first = next(iter(any_run.values()))
   results = {
     "variants": variants,
-    "published": TABLE_1 if args.config == "inpaint" else {},
+    "published": published,
     "verdict": verdict(variants),
     "protocol": {
       "scale": args.scale, "smoke": args.smoke, "frechet": label, "data": first["data"],
@@ -101,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
   }  # fmt: skip
   name = f"table1_{args.scale}" if args.config == "inpaint" else f"table1_{args.config}_{args.scale}"
   write_results(args.out, name, results, time.monotonic() - started)
-  draw_comparison(variants, results["published"], args.out, name)
+  draw_comparison(variants, published, args.out, name)
   draw_curves(results["protocol"]["curves"], args.out, f"{name}_curves")
   first_runs = {variant: run_of(variant, min(seeds)) for variant, seeds in reports.items()}
   pictures.save_png(args.workdir / f"{name}_gallery.png", gallery(first_runs, args.workdir))
@@ -129,8 +132,8 @@ def earlier_runs(path: pathlib.Path, config: ConfigDict) -> tuple[dict[str, list
   return runs, label
 
 
-def table(variants: dict, frechet_label: str) -> tuple[list[str], list[list]]:
-  """Header and rows, each score of each variant beside the published one."""
+def table(variants: dict, published: dict, frechet_label: str) -> tuple[list[str], list[list]]:
+  """Header and rows, each score of each variant beside the published one, "-" where there is none."""
   header = ["score", *(cell for variant in variants for cell in (variant, "published"))]
   rows = []
   for score in SHOWN:
@@ -138,7 +141,7 @@ def table(variants: dict, frechet_label: str) -> tuple[list[str], list[list]]:
     cells = (
       cell
       for variant, scores in variants.items()
-      for cell in (scores.get(score, "-"), TABLE_1[variant].get(score, "-"))
+      for cell in (scores.get(score, "-"), published.get(variant, {}).get(score, "-"))
     )
     rows.append([label, *cells])
   return header, rows
@@ -151,7 +154,8 @@ def verdict(variants: dict) -> dict:
     robust, erratic = variants.get(f"{kind}-robust"), variants.get(f"{kind}-erratic")
     if robust and erratic:
       found[f"{kind}_robust_minus_erratic_db"] = robust["robustness_db"] - erratic["robustness_db"]
-      found[f"{kind}_robust_over_erratic_frechet"] = robust["frechet"] / erratic["frechet"]
+      if "frechet" in robust and "frechet" in erratic:
+        found[f"{kind}_robust_over_erratic_frechet"] = robust["frechet"] / erratic["frechet"]
   robust, other = variants.get("stochastic-robust"), variants.get("deterministic-robust")
   if robust and other and "recall" in robust:
     found["recall_deterministic_over_stochastic_robust"] = other["recall"] / max(robust["recall"], 1e-9)

@@ -182,7 +182,7 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   """I-FGSM as in Choi et al. 2019, averaged over seeds as in paper A, App. G.
 
   delta += alpha / num_steps * sign(gradient), then clipped to [-alpha, alpha] and so that y + delta
-  stays in [0, 1]; the objective is E_Z ||restore(y, Z) - restore(y + delta, Z)||_2. The start is
+  stays in [0, 1] (where y is); the objective is E_Z ||restore(y, Z) - restore(y + delta, Z)||_2. The start is
   uniform noise of a hundredth of alpha (our reading: at 0 the gradient is 0).
 
   On a CPU the steps are calls of one compiled step, since XLA's loops around convolutions are
@@ -256,8 +256,10 @@ _compiled_ascent_step = jax.jit(_ascent_step)
 
 
 def _clip_change(y, delta, alpha):
-  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference.
-  return jnp.clip(jnp.clip(y + delta, 0, 1) - y, -alpha, alpha)
+  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference. Noise may have put y
+  # itself outside [0, 1]: then the range reaches to y, so that delta is a change of the attack's alone.
+  attacked = jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1))
+  return jnp.clip(attacked - y, -alpha, alpha)
 
 
 def as_partial(restore: Restore) -> jax.tree_util.Partial:

@@ -1,5 +1,6 @@
 """The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
 
+import dataclasses
 import time
 
 from prt_jax import restorer_flags
@@ -22,11 +23,11 @@ def main(argv: list[str]) -> None:
     num_seeds=arguments.num_seeds,
     num_restarts=arguments.num_restarts,
     num_jacobian_steps=arguments.num_jacobian_steps,
-    noise_std=arguments.noise_std,
     seed=arguments.seed,
   )
   output = output_folder(arguments.output)
-  restorer, pairs = restorer_flags.load(arguments)
+  restorer, pairs, noise_std = restorer_flags.load(arguments)
+  protocol = dataclasses.replace(protocol, noise_std=noise_std)
   results, pictures, start = [], [], time.perf_counter()
   for result, picture in audit_images(restorer, pairs, protocol):
     results.append(result)

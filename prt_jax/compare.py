@@ -23,7 +23,10 @@ def find(run: str) -> dict:
     if not steps:
       raise UserError(f"no evaluation in {run}: run python -m prt_jax.main --mode=eval with --workdir={run} first")
     folder = steps[-1].parent
-  return report.read(folder)
+  content = report.read(folder)
+  if "results" not in content:
+    raise UserError(f"{folder / 'report.json'} is no evaluation of a training run (an audit, perhaps): name a workdir")
+  return content
 
 
 def compare(reports: list[dict]) -> dict:

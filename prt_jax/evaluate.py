@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from prt_jax import gallery, parallel, report, statistics
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.data import Dataset, prepare
+from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
@@ -248,15 +249,17 @@ def reference_features(config: ConfigDict, dataset: Dataset, extractor: Extracto
     digest.update(np.ascontiguousarray(leaf))
   name = f"features-{config.eval.feature_extractor}-{len(rows)}-{digest.hexdigest()[:16]}"
   folder = pathlib.Path(config.data.cache_dir).expanduser() / "reference" / name
-  store = PassStore(folder, len(rows), {"features": extractor.dimension}, {"extractor": extractor.name})
-  if store.done < len(rows):
-    features = make_features(extractor)
-    progress = Progress("reference images", store.done, len(rows))
-    with timed(seconds, "reference"):
-      for first, stop in store.batches(config.eval.batch_size):
-        mine = parallel.local_rows(padded_rows(rows, first, config.eval.batch_size))
-        store.write({"features": parallel.gather_examples(features(dataset.train[mine]))[: stop - first]})
-        progress.show(store.done)
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with writing_lock(folder):  # evaluations side by side share it
+    store = PassStore(folder, len(rows), {"features": extractor.dimension}, {"extractor": extractor.name})
+    if store.done < len(rows):
+      features = make_features(extractor)
+      progress = Progress("reference images", store.done, len(rows))
+      with timed(seconds, "reference"):
+        for first, stop in store.batches(config.eval.batch_size):
+          mine = parallel.local_rows(padded_rows(rows, first, config.eval.batch_size))
+          store.write({"features": parallel.gather_examples(features(dataset.train[mine]))[: stop - first]})
+          progress.show(store.done)
   return store.arrays["features"]
 
 

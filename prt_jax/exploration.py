@@ -100,8 +100,8 @@ def _picture(x):
 
 
 def _keep(y, delta):
-  # y is in [0, 1]: clipping brings y + delta nearer to it, and leaves the ball's bound.
-  return jnp.clip(y + delta, 0, 1) - y
+  # Clipping brings y + delta nearer to y, and leaves the ball's bound. Noise may have put y itself outside [0, 1].
+  return jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1)) - y
 
 
 _compiled_step = jax.jit(_step)

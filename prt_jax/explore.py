@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
   output = output_folder(arguments.output)
-  restorer, pairs = restorer_flags.load(arguments)
+  restorer, pairs, _ = restorer_flags.load(arguments)
   records = []
   for index, pair in enumerate(pairs):
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)

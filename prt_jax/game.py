@@ -96,11 +96,16 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.init", model.init, KERNEL_INITS)
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
-  if not model.noise_scale > 0:
-    raise UserError(f"model.noise_scale={model.noise_scale} must be positive: model.stochastic=False is Z = 0")
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
     check_positive(config, name)
+  for name, value, least in (
+    ("attack.eps", config.attack.eps, "more than 0"), ("optim.learning_rate", optim.learning_rate, "more than 0"),
+    ("optim.r1_weight", optim.r1_weight, "0 or more"), ("optim.robust_weight", optim.robust_weight, "0 or more"),
+    ("model.noise_scale", model.noise_scale, "more than 0"),
+  ):  # fmt: skip
+    if value < 0 or (value == 0 and least == "more than 0"):
+      raise UserError(f"{name}={value}: it must be {least}")
   if config.attack.seeds_at_once < 0:
     raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for what is fastest")
   if not model.stochastic and config.attack.num_seeds != 1:

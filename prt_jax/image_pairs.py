@@ -1,13 +1,15 @@
 """Images and their measurements, read from a folder: what the audit and the exploration restore."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from prt_jax.data.preprocess import preprocess
+from prt_jax.data.decode import load_image
+from prt_jax.data.preprocess import preprocess, to_rgb
 from prt_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -29,22 +31,22 @@ class Pair:
 
 
 def image_files(folder) -> list[pathlib.Path]:
-  """The image files of a folder (not of its subfolders), by name. UserError if it has none."""
+  """The image files of a folder (not of its subfolders), by name. UserError if it has none, or two of one name."""
   folder = pathlib.Path(folder).expanduser()
   if not folder.is_dir():
     raise UserError(f"{folder} is no folder: --input takes a folder of images")
   files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
   if not files:
     raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): point --input at a folder that does")
+  for file, following in itertools.pairwise(files):
+    if file.stem == following.stem:
+      raise UserError(f"{file} and {following.name} would share their results' name: rename one")
   return files
 
 
 def read_rgb(path: pathlib.Path) -> Image.Image:
-  """An image file as RGB (grey is replicated, transparency dropped). UserError if it cannot be read."""
-  try:
-    return Image.open(path).convert("RGB")
-  except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-    raise UserError(f"{path} cannot be read as an image ({error}): repair it or take it out of the folder") from None
+  """An image file as RGB, upright (see data.preprocess.to_rgb). UserError if it cannot be read."""
+  return to_rgb(load_image(path, str(path)), str(path))
 
 
 def to_float(image: Image.Image) -> np.ndarray:

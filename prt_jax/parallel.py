@@ -83,8 +83,8 @@ def check_batch_size(field: str, batch_size: int) -> None:
 
 
 def default_steps_per_dispatch(game: Game) -> int:
-  """One on CPU, where a dispatch costs nothing beside the step; about 30 in whole cycles elsewhere."""
-  return 1 if jax.default_backend() == "cpu" else 30 // len(game.cycle) * len(game.cycle)
+  """One on CPU, where a dispatch costs nothing beside the step; about 30, in whole cycles, elsewhere."""
+  return 1 if jax.default_backend() == "cpu" else max(1, 30 // len(game.cycle)) * len(game.cycle)
 
 
 def local_rows(batch: np.ndarray) -> np.ndarray:

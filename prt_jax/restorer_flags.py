@@ -1,10 +1,12 @@
-"""The flags that say which restorer, which degradation and which images: shared by the audit and the exploration."""
+"""The flags that say which restorer, degradation and images: shared by the audit, the exploration and restoring."""
 
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,16 @@ import numpy as np
 
 from prt_jax.command_line import Parser
 from prt_jax.errors import UserError
-from prt_jax.image_pairs import Pair, Reading, bicubic_measure, read_pairs, square_pairs, to_float
+from prt_jax.image_pairs import (
+  Pair,
+  Reading,
+  bicubic_measure,
+  image_files,
+  read_pairs,
+  read_rgb,
+  square_pairs,
+  to_float,
+)
 from prt_jax.restorers import ARCHITECTURES, Restorer
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.user_restorer import import_function, load_restorer
@@ -34,38 +45,80 @@ def add_flags(parser: Parser) -> None:
   parser.add_argument(
     "--degradation", default="bicubic",
     help="bicubic (Pillow, 8 bits; default), block_average, package.module:function (x [B,H,W,3] -> y), or none: the "
-    "images are measurements, consistency is judged with bicubic. A workdir brings its own.",
+    "images are measurements, consistency is judged with bicubic. A workdir brings its own; only none counts with one.",
   )
-  parser.add_argument("--noise_std", type=float, default=0.0, help="Gaussian noise added to the measurements, [0, 1]")
+  parser.add_argument(
+    "--noise_std", type=float,
+    help="Gaussian noise added to the measurements of originals, [0, 1]; default: that of a workdir's run, else 0",
+  )
   parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
-def load(arguments) -> tuple[Restorer, list[Pair]]:
-  """The restorer (with the degradation that consistency is judged by) and the images."""
-  if arguments.scale < 1 or arguments.noise_std < 0 or arguments.crop < 0 or arguments.max_images < 0:
+class Loaded(NamedTuple):
+  """What the flags name.
+
+  Attributes:
+    restorer: with the degradation that consistency is judged by.
+    pairs: the images.
+    noise_std: of the measurements' noise, pixels in [0, 1].
+  """
+
+  restorer: Restorer
+  pairs: list[Pair]
+  noise_std: float
+
+
+def load(arguments) -> Loaded:
+  """The restorer and the images; UserError for flags that do not fit."""
+  if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
   restorer = load_restorer(
     arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key
   )
+  noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
-    resize = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())["data"]["resize"]
-    pairs = list(square_pairs(arguments.input, restorer.image_size, resize, restorer.degrade))
+    run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
+    if are_measurements:
+      pairs = run_measurements(arguments.input, restorer, is_inpainting=run["degradation"]["kind"] == "inpainting")
+    else:
+      noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
+      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
   else:
     measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
     restorer = dataclasses.replace(restorer, degrade=degrade)
     reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
-    pairs = list(read_pairs(arguments.input, reading, measure))
-  pairs = pairs[: arguments.max_images or None]
-  if arguments.noise_std:
+    pairs = read_pairs(arguments.input, reading, measure)
+  pairs = list(itertools.islice(pairs, arguments.max_images or None))
+  if noise_std and not are_measurements:
     rng = np.random.default_rng(arguments.seed)
     pairs = [
-      dataclasses.replace(pair, y=pair.y + rng.normal(0, arguments.noise_std, pair.y.shape).astype(np.float32))
-      for pair in pairs
+      dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
-  return restorer, pairs
+  return Loaded(restorer, pairs, noise_std or 0.0)
+
+
+def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iterator[Pair]:
+  """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
+
+  With inpainting it may also be a whole picture: what counts is its visible quarter, the rest is painted anew.
+  UserError for another size.
+  """
+  side = restorer.image_size
+  height, width, _ = jax.eval_shape(restorer.degrade, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).shape[1:]
+  for path in image_files(folder):
+    image = to_float(read_rgb(path))
+    if is_inpainting and image.shape == (side, side, 3):
+      image = np.asarray(restorer.degrade(image[None]))[0]
+    if image.shape != (height, width, 3):
+      whole = f", or whole pictures of {side}x{side}" if is_inpainting else ""
+      raise UserError(
+        f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {width}x{height}{whole}; "
+        "originals are measured first with --degradation=own"
+      )
+    yield Pair(path.stem, None, image)
 
 
 def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from absl import logging
@@ -23,10 +23,9 @@ class Writers:
   def __init__(self, workdir: pathlib.Path, config: ConfigDict, first_step: int, *, primary: bool = True):
     self._workdir, self._config = workdir, config
     self._path = workdir / "metrics.jsonl"
-    self._file = None
+    self._primary = primary
     if primary:
       keep_lines_until(self._path, first_step)
-      self._file = self._path.open("a")
 
   @functools.cached_property
   def _tensorboard(self):
@@ -39,25 +38,21 @@ class Writers:
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One line {"step": step, name: value, ...}, on disk before this returns, and TensorBoard scalars."""
-    if not self._file:
+    if not self._primary:
       return
-    self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    append_line(self._path, {"step": step, **scalars})
     if self._tensorboard:
       self._tensorboard.write_scalars(step, scalars)
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
     """An image [H,W,3] uint8 for TensorBoard."""
-    if self._file and self._tensorboard:
+    if self._primary and self._tensorboard:
       self._tensorboard.write_images(step, {name: image[None]})
 
   def close(self) -> None:
     """Flushes everything to disk."""
     if writer := vars(self).get("_tensorboard"):  # if it was used
       writer.close()
-    if self._file:
-      self._file.close()
 
 
 def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
@@ -68,17 +63,34 @@ def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
   return fields
 
 
+def append_line(path: pathlib.Path, content: Mapping[str, object]) -> None:
+  """One more JSON object at the end of a file, on disk before this returns.
+
+  Opened anew each time: an evaluation of a run that still trains may have put another file in this one's place.
+  """
+  with path.open("a") as file:
+    file.write(json.dumps(content) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
   """Drops the lines of a metrics file that are later than last_step, and a torn last line."""
-  if not path.exists():
-    return
+  keep_lines(path, lambda content: content["step"] <= last_step)
+
+
+def keep_lines(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
+  """Rewrites a file of JSON objects, beside and renamed, where a line is not wanted, or torn."""
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
   kept = []
-  for line in path.read_text().splitlines():
+  for line in lines:
     try:
-      if json.loads(line)["step"] <= last_step:
-        kept.append(line + "\n")
+      if wanted(json.loads(line)):
+        kept.append(line.rstrip("\n") + "\n")
     except (json.JSONDecodeError, KeyError, TypeError):
       logging.warning("dropped a torn line of %s: %.60r", path, line)
+  if kept == lines:
+    return
   partial = path.with_suffix(".partial")
   partial.write_text("".join(kept))
   partial.replace(path)
@@ -87,16 +99,8 @@ def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
 def write_evaluation(workdir: pathlib.Path, step: int, scalars: Mapping[str, float]) -> None:
   """The evaluation's line of a step in metrics.jsonl, in the place of an earlier one, and TensorBoard scalars."""
   path = workdir / "metrics.jsonl"
-  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-
-  def is_older(line):
-    content = json.loads(line)
-    return content["step"] == step and content.keys() & scalars.keys()
-
-  kept = [line for line in lines if not is_older(line)]
-  partial = path.with_suffix(".partial")
-  partial.write_text("".join(kept) + json.dumps({"step": step, **scalars}) + "\n")
-  partial.replace(path)
+  keep_lines(path, lambda content: content["step"] != step or not content.keys() & scalars.keys())
+  append_line(path, {"step": step, **scalars})
   if writer := _tensorboard_writer(workdir):
     writer.write_scalars(step, scalars)
     writer.close()

@@ -171,6 +171,15 @@ def test_ifgsm_keeps_the_attacked_measurement_in_range():
     assert attacked.max() <= 1
 
 
+def test_a_noisy_measurement_outside_the_range_is_no_change_of_the_attack():
+  y = jnp.array([[-0.2, 1.3, 0.5, 0.5]])
+  delta = ifgsm(lambda y, z: 0 * y, y, jnp.zeros((1, 1, 4)), jax.random.key(0), alpha=0.1, num_steps=3)
+  assert np.abs(delta).max() <= 0.1 / 100  # its start alone: nothing to gain
+  delta = ifgsm(linear, y, jnp.zeros((1, 1, 4)), jax.random.key(0), alpha=0.1, num_steps=10)
+  attacked = np.asarray(y + delta)
+  assert attacked.min() >= -0.2 and attacked.max() <= 1.3
+
+
 def test_projection_by_hand():
   delta = jnp.array([[3.0, 4.0], [0.3, 0.4]])
   np.testing.assert_allclose(project_to_ball(delta, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-5)

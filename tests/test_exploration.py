@@ -54,6 +54,15 @@ def test_the_input_psnr_holds_and_outputs_belong_to_their_perturbations(min_inpu
   np.testing.assert_allclose(found, robust(y + delta, None), atol=1e-6)
 
 
+def test_the_input_psnr_holds_for_a_noisy_measurement():
+  y = Y + 0.3 * jax.random.normal(jax.random.key(3), Y.shape)
+  assert y.min() < 0 and y.max() > 1
+  delta, _ = explore(robust, y, None, jax.random.key(0), num_outputs=3, num_steps=3)
+  assert np.all(psnr(y + delta[1:], y.repeat(2, 0)) >= 30 - 1e-3)
+  blind = random_outputs(lambda y, z: y, y, None, jax.random.key(0), num_outputs=3)
+  assert np.all(psnr(blind[1:], y.repeat(2, 0)) >= 30 - 1e-3)
+
+
 def test_each_output_is_far_from_all_before_it():
   _, found = explore(erratic, Y, None, jax.random.key(1), num_outputs=4, num_steps=40)
   distances = pairwise_distances(found)

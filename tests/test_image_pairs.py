@@ -40,6 +40,20 @@ def test_multiples_of_the_measurement(folder):
     list(read_pairs(folder, Reading(4, 2), bicubic_measure(4)))
 
 
+def test_images_are_read_as_training_reads_them(tmp_path):
+  ramp = np.linspace(0, 65_535, 64 * 64).reshape(64, 64).astype(np.uint16)
+  Image.fromarray(ramp).save(tmp_path / "16-bit.png")
+  exif = Image.Exif()
+  exif[0x0112] = 6  # to be turned by 90 degrees
+  Image.fromarray((ramp // 257).astype(np.uint8)[:, :48]).save(tmp_path / "turned.png", exif=exif)
+  deep, turned = read_pairs(tmp_path, Reading(1), None)
+  np.testing.assert_allclose(deep.y[..., 0], ramp / 65_535, atol=0.51 / 255)
+  assert turned.y.shape == (48, 64, 3)
+  (tmp_path / "damaged.png").write_bytes((tmp_path / "16-bit.png").read_bytes()[:200])
+  with pytest.raises(UserError, match=r"damaged\.png"):
+    list(read_pairs(tmp_path, Reading(1), None))
+
+
 def test_a_crop_is_central(folder):
   whole, cut = (
     list(read_pairs(folder, Reading(4, mod_crop=True, crop=crop), bicubic_measure(4)))[1].x for crop in (0, 72)

@@ -72,7 +72,9 @@ def test_the_scale_is_a_factor_of_every_draw():
 @pytest.mark.parametrize(
   "fields, message",
   [
-    ({"model.noise_scale": 0.0}, "model.noise_scale=0.0 must be positive: model.stochastic=False is Z = 0"),
+    ({"model.noise_scale": 0.0}, "model.noise_scale=0.0: it must be more than 0"),
+    ({"attack.eps": 0.0}, "attack.eps=0.0: it must be more than 0"),
+    ({"optim.r1_weight": -1.0}, "optim.r1_weight=-1.0: it must be 0 or more"),
     ({"model.kind": "unet"}, "model.kind='unet' does not fit degradation.kind='first_coordinate'"),
     ({"model.kind": "cnn"}, "model.kind='cnn' is unknown: choose one of unet, mlp"),
     ({"model.noise": "cauchy"}, "model.noise='cauchy' is unknown: choose one of normal, uniform"),

@@ -16,7 +16,7 @@ LOOK_AHEAD = 8
 
 
 def decode_image(encoded, label, image_size, resize):
-  """One encoded image, preprocessed; its EXIF orientation is applied.
+  """One encoded image, preprocessed.
 
   Args:
     encoded: path of a file, or bytes.
@@ -29,6 +29,19 @@ def decode_image(encoded, label, image_size, resize):
   Raises:
     UserError: unreadable, truncated, too small.
   """
+  return preprocess(load_image(encoded, label), image_size, resize, label)
+
+
+def load_image(encoded, label):
+  """One encoded image, decoded, its EXIF orientation applied: a PIL image.
+
+  Args:
+    encoded: path of a file, or bytes.
+    label: what an error calls this image.
+
+  Raises:
+    UserError: unreadable, truncated.
+  """
   from PIL import Image, ImageOps
 
   try:
@@ -38,7 +51,7 @@ def decode_image(encoded, label, image_size, resize):
   # Pillow's readers meet a damaged file with almost any exception: OSError, SyntaxError, struct.error, ...
   except Exception as error:
     raise UserError(f"cannot read the image {label} ({one_line(error)}): replace or remove it") from error
-  return preprocess(image, image_size, resize, label)
+  return image
 
 
 def decode_all(encoded, data):

@@ -51,7 +51,7 @@ def preprocess(image, image_size, resize, label="an image"):
       f"{label} is {width}x{height} pixels (width x height), smaller than data.image_size={image_size}: "
       f"remove it, or set --config.data.image_size to at most {min(width, height)}"
     )
-  image = _resize(_to_rgb(image, label), _target_size(width, height, image_size, resize))
+  image = _resize(to_rgb(image, label), _target_size(width, height, image_size, resize))
   left, top = (round((side - image_size) / 2) for side in image.size)
   return np.array(image.crop((left, top, left + image_size, top + image_size)))
 
@@ -66,7 +66,11 @@ def _from_array(array):
   return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _to_rgb(image, label):
+def to_rgb(image, label="an image"):
+  """A PIL image as RGB: grey becomes three equal channels, alpha is dropped, 16-bit grey is scaled to 8 bits.
+
+  UserError where its pixel format has no RGB meaning; label is what the error calls the image.
+  """
   if image.mode == "RGB":
     return image
   if image.mode.startswith("I"):

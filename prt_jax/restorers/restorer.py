@@ -64,7 +64,8 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
   """Anything that restores, as a Restorer.
 
   Args:
-    function: a Restorer, a function of y, a function of (y, z), or a PyTorch module (adapted on its own device).
+    function: a Restorer, a function of y, a function of (y, z), or a PyTorch module (on its own device; called
+      module(y, z) where draw_noise is given, see TorchRestorer).
     name, draw_noise, degrade: see Restorer; a function of (y, z) needs draw_noise.
 
   Raises:
@@ -78,7 +79,7 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
   if type(function).__module__.startswith("torch.") or hasattr(function, "state_dict"):
     from prt_jax.restorers.torch_adapter import TorchRestorer
 
-    function = TorchRestorer(function)
+    function = TorchRestorer(function, stochastic=draw_noise is not None)
   needed, possible = _positional_arguments(function)
   if possible < 2:
     function = _WithoutNoise(function)

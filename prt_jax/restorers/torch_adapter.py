@@ -19,19 +19,21 @@ class TorchRestorer:
   Args:
     module: torch.nn.Module, or any function of tensors; a module is switched to evaluation. Its parameters are used
       as constants. A stochastic one is called module(y, z), where z's leaves arrive as tensors in the layout they have.
-    device: where the module is, "cpu" or "cuda".
+    device: where it runs, "cpu" or "cuda"; None: where the module's parameters are.
     stochastic: whether the module takes z.
   """
 
   eager = True
 
-  def __init__(self, module: Any, device: str = "cpu", *, stochastic: bool = False):
+  def __init__(self, module: Any, device: str | None = None, *, stochastic: bool = False):
     try:
       import torch
     except ImportError:
       raise UserError("a PyTorch restorer needs PyTorch: pip install torch") from None
     if isinstance(module, torch.nn.Module):
+      device = device or next((parameter.device for parameter in module.parameters()), "cpu")
       module = module.to(device).eval()
+    device = device or "cpu"
     self._torch, self._module, self._device, self._stochastic = torch, module, device, stochastic
     self._restore = jax.custom_vjp(self._forward)
     self._restore.defvjp(self._forward_with_graph, self._backward)

@@ -62,9 +62,12 @@ def load_workdir(workdir: pathlib.Path) -> Restorer:
   path = workdir / "config.json"
   try:
     config = ConfigDict(json.loads(path.read_text()))
+    config.model.noise_scale = config.model.get("noise_scale", 1.0)  # older runs' configs do not have it
+    game = make_game(config)
   except (OSError, json.JSONDecodeError) as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
-  game = make_game(config)
+  except (AttributeError, KeyError, TypeError) as error:
+    raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   step = checkpoints.latest_step()
   if step is None:

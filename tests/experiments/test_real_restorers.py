@@ -32,6 +32,10 @@ def test_measures_once_and_reports(interpolation_alone, tmp_path):
   Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
   for _ in range(2):
     real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 0)
+    with (tmp_path / "out" / "measurements.jsonl").open("a") as file:
+      file.write('{"network": "bicubic", "ima')  # a run killed while it wrote: goes on all the same
+  with pytest.raises(UserError, match="is of --crop=0"):
+    real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 32)
   lines = [json.loads(line) for line in (tmp_path / "out" / "measurements.jsonl").read_text().splitlines()]
   assert [(line["image"], line["alpha_255"]) for line in lines] == [("a", 1), ("a", 4)]
   report(tmp_path / "out", "Test", 0)

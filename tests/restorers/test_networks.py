@@ -29,6 +29,12 @@ PEERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def same_weights():
+  """The modules draw their kernels from PyTorch's own generator."""
+  torch.manual_seed(0)
+
+
 def randomise(module, seed=0):
   """Random values for everything a checkpoint holds, the statistics of BatchNorm included."""
   generator = torch.Generator().manual_seed(seed)

@@ -66,6 +66,23 @@ def test_noise_reaches_a_stochastic_module(y):
   np.testing.assert_allclose(restore(y, jnp.full((2, 3, 6, 8), 0.5)), y + 0.5, atol=1e-6)
 
 
+def test_a_module_with_noise_is_called_with_it(y):
+  class AddsNoise(torch.nn.Module):
+    def forward(self, y, z=None):
+      return y if z is None else y + z
+
+  restorer = as_restorer(AddsNoise(), draw_noise=lambda keys, shape, seeds: jnp.ones((seeds, len(keys), 1, 1, 1)))
+  z = restorer.noise(jax.random.split(jax.random.key(0), len(y)), y.shape[1:], 1)[0]
+  np.testing.assert_allclose(restorer.restore(y, z), y + 1)
+  np.testing.assert_array_equal(as_restorer(AddsNoise()).restore(y, z), y)  # no draws: the module's own default
+
+
+def test_a_module_runs_where_its_parameters_are():
+  module = torch.nn.Conv2d(3, 3, 1).to("meta")
+  as_restorer(module)
+  assert module.weight.device.type == "meta"
+
+
 def test_a_module_is_audited_as_it_is(module, y):
   report = audit(module, y, alphas=(0.01, 0.1), num_steps=3)
   assert report["robustness"][0]["output_psnr_db"] > report["robustness"][1]["output_psnr_db"]

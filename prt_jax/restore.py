@@ -1,0 +1,106 @@
+"""Restores a folder of degraded images, several times each where the restorer is stochastic.
+
+  python -m prt_jax.restore --restorer=runs/sr16-stochastic-robust --input=DIR --output=DIR [--num_outputs=4]
+
+The images are measurements, of the size that the restorer takes (for an inpainting run also whole pictures, whose upper
+three quarters are painted anew); with --degradation=own they are originals, which are measured first. For each image:
+NAME-1.png ... NAME-N.png, a contact sheet NAME-sheet.png, and a record in restore.json.
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax import restorer_flags
+from prt_jax.audit_report import write_text
+from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.errors import UserError
+from prt_jax.image_pairs import Pair
+from prt_jax.measurements import restore_all
+from prt_jax.metrics import consistency_psnr
+from prt_jax.pictures import STD_GAIN, draw_grid, save_png
+from prt_jax.restorers import Restorer
+
+
+def main(argv: list[str]) -> None:
+  """Restores the images of a folder; prints a line an image."""
+  parser = Parser(__doc__)
+  restorer_flags.add_flags(parser)
+  parser.set_defaults(degradation="none")
+  parser.add_argument("--num_outputs", type=int, default=4, help="restorations an image; default 4 (deterministic: 1)")
+  arguments = parser.parse_args(argv)
+  if arguments.num_outputs < 1:
+    raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
+  output = output_folder(arguments.output)
+  if output.resolve() == pathlib.Path(arguments.input).expanduser().resolve():
+    raise UserError(f"--output={output} is the folder of the input, which would then hold restorations: choose another")
+  restorer, pairs, _ = restorer_flags.load(arguments)
+  if arguments.num_outputs > 1 and not restorer.stochastic:
+    print(f"{restorer.name} is deterministic: one restoration an image")
+  records = []
+  for index, pair in enumerate(pairs):
+    key = jax.random.fold_in(jax.random.key(arguments.seed), index)
+    record, x = restore_image(restorer, pair, key, arguments.num_outputs)
+    for number, image in enumerate(x, start=1):
+      save_png(output / f"{pair.name}-{number}.png", to_bytes(image))
+    save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
+    records.append(record)
+    write_text(output / "restore.json", json.dumps({"restorer": restorer.name, "images": records}, indent=2) + "\n")
+    print(_line(record, output), flush=True)
+
+
+def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: int) -> tuple[dict, np.ndarray]:
+  """Draws of the restorer's posterior for one measurement.
+
+  Args:
+    restorer, pair: what restores, and what is restored; the original is not looked at.
+    key: a typed key for the noise.
+    num_outputs: draws S, where the restorer is stochastic.
+
+  Returns:
+    (a JSON-able record: "consistency_db" is PSNR(D(x), y) of each restoration, None without a degradation, of the
+    picture as it is written, clipped to [0, 1] and rounded to 8 bits; "per_pixel_std" the mean over pixels and
+    channels of the standard deviation over the draws, None for one; the restorations [S,H,W,3], clipped).
+  """
+  y = jnp.asarray(pair.y[None])
+  z = restorer.noise(key[None], y.shape[1:], num_outputs)
+  x = np.clip(np.asarray(restore_all(restorer.restore, y, z)[:, 0]), 0, 1)
+  record = {"name": pair.name, "outputs": len(x), "consistency_db": None, "per_pixel_std": None}
+  if restorer.degrade is not None:
+    degraded = restorer.degrade(jnp.asarray(to_bytes(x), jnp.float32) / 255)
+    consistency = consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
+    record["consistency_db"] = [value if np.isfinite(value) else "inf" for value in consistency]
+  if len(x) > 1:
+    record["per_pixel_std"] = float(x.std(0, ddof=1).mean())
+  return record, x
+
+
+def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:
+  """uint8 [h,w,3]: the original where it is known, the restorations [S,H,W,3], and their per-pixel std."""
+  columns = [] if pair.x is None else [("original", pair.x[None])]
+  columns += [(f"restored {number}", image[None]) for number, image in enumerate(x, start=1)]
+  if len(x) > 1:
+    std = x.std(0, ddof=1).mean(-1, keepdims=True).repeat(3, -1)
+    columns.append((f"std x{STD_GAIN}", STD_GAIN * std[None]))
+  return draw_grid(columns)
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+  """[0, 1] to uint8, rounded."""
+  return np.round(255 * image).astype(np.uint8)
+
+
+def _line(record: dict, output: pathlib.Path) -> str:
+  files = f"{output / record['name']}-1.png" + (f" to -{record['outputs']}.png" if record["outputs"] > 1 else "")
+  consistency = record["consistency_db"]
+  parts = [files] + ([f"consistency {min(map(float, consistency)):.1f} dB"] if consistency else [])
+  if record["per_pixel_std"] is not None:
+    parts.append(f"per-pixel std {record['per_pixel_std']:.3f}")
+  return ", ".join(parts)
+
+
+if __name__ == "__main__":
+  run(main)

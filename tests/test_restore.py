@@ -1,0 +1,112 @@
+"""Restoring a folder of degraded images: what is written agrees with the measurement, and draws differ."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prt_jax import restore
+from prt_jax.errors import UserError
+from tests.restorers.test_user_restorer import trained
+
+
+def folder_of(tmp_path, **images):
+  folder = tmp_path / "degraded"
+  folder.mkdir()
+  for name, pixels in images.items():
+    Image.fromarray(pixels).save(folder / f"{name}.png")
+  return folder
+
+
+def random_pixels(seed, height, width):
+  return np.random.default_rng(seed).integers(90, 160, (height, width, 3), dtype=np.uint8)
+
+
+def read(path):
+  return np.asarray(Image.open(path), np.float32)
+
+
+def test_small_images_become_several_consistent_ones(tiny_config, tmp_path, capsys):
+  trained(tmp_path / "run", tiny_config)  # x16: 2x2 becomes 32x32
+  small = {"a": random_pixels(0, 2, 2), "b": random_pixels(1, 2, 2)}
+  folder, output = folder_of(tmp_path, **small), tmp_path / "out"
+  restore.main([f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={output}", "--num_outputs=3"])
+  records = json.loads((output / "restore.json").read_text())["images"]
+  assert [record["name"] for record in records] == ["a", "b"]
+  for record in records:
+    draws = [read(output / f"{record['name']}-{number}.png") for number in (1, 2, 3)]
+    for draw, consistency in zip(draws, record["consistency_db"], strict=True):
+      means = draw.reshape(2, 16, 2, 16, 3).mean((1, 3))
+      y = small[record["name"]].astype(np.float32)
+      assert np.abs(means - y).max() < 2  # of 255: rounding, and clipping of an untrained net
+      assert float(consistency) == pytest.approx(-10 * np.log10(np.mean((means - y) ** 2 / 255**2)), abs=0.1)
+    assert np.abs(draws[0] - draws[1]).max() >= 1
+    assert record["per_pixel_std"] == pytest.approx(np.std(draws, 0, ddof=1).mean() / 255, abs=2e-3)
+  sheet = Image.open(output / "a-sheet.png")
+  assert sheet.width > 4 * 100 > sheet.height  # three restorations and their std, side by side
+  assert "a-1.png to -3.png, consistency" in capsys.readouterr().out
+
+
+def test_the_seed_decides_the_draws(tiny_config, tmp_path):
+  trained(tmp_path / "run", tiny_config)
+  folder = folder_of(tmp_path, a=random_pixels(0, 2, 2))
+  draws = []
+  for seed, name in ((0, "one"), (0, "again"), (1, "other")):
+    arguments = [f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={tmp_path / name}"]
+    restore.main([*arguments, "--num_outputs=1", f"--seed={seed}"])
+    draws.append(read(tmp_path / name / "a-1.png"))
+  assert (draws[0] == draws[1]).all()
+  assert (draws[0] != draws[2]).any()
+
+
+def test_inpainting_paints_the_upper_three_quarters_of_a_whole_picture(tiny_config, tmp_path):
+  tiny_config.degradation.kind = "inpainting"
+  tiny_config.model.stochastic, tiny_config.attack.num_seeds = False, 1
+  trained(tmp_path / "run", tiny_config)
+  whole = random_pixels(0, 32, 32)
+  folder, output = folder_of(tmp_path, quarter=whole[24:], whole=whole), tmp_path / "out"
+  restore.main([f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={output}"])
+  restored = read(output / "whole-1.png")
+  np.testing.assert_array_equal(restored[24:], whole[24:])
+  assert np.abs(restored[:24] - whole[:24]).max() > 1
+  np.testing.assert_array_equal(restored, read(output / "quarter-1.png"))
+  assert not (output / "whole-2.png").exists()  # deterministic
+
+
+def test_originals_are_measured_first(tiny_config, tmp_path):
+  trained(tmp_path / "run", tiny_config)
+  x = random_pixels(0, 32, 32)
+  folder, output = folder_of(tmp_path, a=x), tmp_path / "out"
+  flags = [f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={output}", "--num_outputs=1"]
+  restore.main([*flags, "--degradation=own"])
+  means = [image.reshape(2, 16, 2, 16, 3).mean((1, 3)) for image in (read(output / "a-1.png"), x.astype(np.float32))]
+  np.testing.assert_allclose(*means, atol=2)
+  with pytest.raises(UserError, match=r"a.png is 32x32: this run restores measurements of 2x2; originals are measured"):
+    restore.main(flags)
+
+
+def test_a_published_network_takes_any_size(tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 20))
+  restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}", "--num_outputs=1"])
+  assert read(tmp_path / "out" / "a-1.png").shape == (64, 80, 3)
+
+
+@pytest.mark.parametrize(
+  "output, flags, message",
+  [
+    ("degraded", [], "is the folder of the input"),
+    ("out", ["--num_outputs=0"], "--num_outputs=0 must be at least 1"),
+  ],
+)
+def test_mistakes_are_one_line(output, flags, message, tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  with pytest.raises(UserError, match=message):
+    restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / output}", *flags])
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  Image.fromarray(random_pixels(0, 16, 16)).save(folder / "a.bmp")
+  with pytest.raises(UserError, match="would share their results' name"):
+    restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
