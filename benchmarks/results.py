@@ -19,18 +19,24 @@ PAGE = FOLDER.with_name("RESULTS.md")
 INTRODUCTION = """# Benchmarks
 
 Written by `python -m benchmarks.results` from `benchmarks/results/*.json`; each section names the command that
-makes its file. Medians over alternating repeats after a warm-up, with the smallest and largest sample as spread.
+makes its file. Times with a spread are medians over alternating repeats after a warm-up, with the smallest
+and largest sample; those without are of one run.
 PyTorch is `benchmarks/torch_step.py`, which tests hold to the same losses and gradients.
 """
 
 
 class Measurement(NamedTuple):
-  """One section: its title, its JSON file's stem, and the benchmark with its flags."""
+  """One section: its title, its JSON file's stem, the benchmark with its flags, and what its reader must know."""
 
   title: str
   stem: str
   module: str
   flags: str
+  note: str = ""
+
+
+BEFORE_KEPT = "Measured before the loop over seeds kept the first restorations' convolutions for their gradients."
+ONE_CORE = "On one core: with `taskset -c 0` before the command."
 
 
 def _gpu_steps():
@@ -50,6 +56,7 @@ MEASUREMENTS = (
     "train_step_cpu4_rows",
     "train_step",
     "--device=cpu --batch=4 --seeds=2 --rows=all",
+    f"{BEFORE_KEPT} {ONE_CORE}",
   ),
   *_gpu_steps(),
   Measurement(
@@ -57,6 +64,7 @@ MEASUREMENTS = (
     "savings_cpu",
     "savings",
     "--device=cpu --batch=16 --seeds=2 --attack_steps=1",
+    f"{BEFORE_KEPT} The robust step with that saving is the next table.",
   ),
   Measurement(
     "Savings, each taken back, CPU, the robust step with the newest among them",
@@ -69,25 +77,32 @@ MEASUREMENTS = (
     "savings_demo_cpu",
     "savings",
     "--device=cpu --config=configs/sr16.py:stochastic-robust,demo",
+    f"{BEFORE_KEPT} {ONE_CORE}",
   ),
   Measurement("Savings, each taken back, GPU", "savings_gpu", "savings", "--device=gpu --batch=64"),
   Measurement("R1, ways to compute it, CPU", "r1_cpu", "r1", "--device=cpu --batch=16"),
   Measurement("R1, ways to compute it, GPU", "r1_gpu", "r1", "--device=gpu --batch=64"),
-  Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2", BEFORE_KEPT),
   Measurement("Roofline, GPU, bfloat16", "roofline_gpu", "roofline", "--device=gpu --batch=64 --dtype=bfloat16"),
-  Measurement("Profile, one CPU core", "profile_cpu", "profile", "--device=cpu --batch=16 --seeds=2 --attack_steps=2"),
+  Measurement(
+    "Profile, one CPU core", "profile_cpu", "profile", "--device=cpu --batch=16 --seeds=2 --attack_steps=2", ONE_CORE
+  ),
   Measurement("Profile, GPU", "profile_gpu", "profile", "--device=gpu --batch=64"),
   Measurement("Peak memory of a robust step, as compiled for a CPU", "memory_cpu", "memory", "--device=cpu"),
   Measurement("Peak memory of a robust step, as compiled for a GPU", "memory_gpu", "memory", "--device=gpu"),
   Measurement(
-    "Input, CPU", "input_pipeline_cpu", "input_pipeline", "--device=cpu --batch=16 --path=DIR --tfds_dir=DIR"
+    "Input, CPU",
+    "input_pipeline_cpu",
+    "input_pipeline",
+    "--device=cpu --batch=16 --path=DIR --tfds_dir=DIR",
+    "Measured when the reading thread copied to the device as well.",
   ),
   Measurement(
     "Input, GPU", "input_pipeline_gpu", "input_pipeline", "--device=gpu --batch=64 --path=DIR --tfds_dir=DIR"
   ),
-  Measurement("Startup, CPU", "startup_cpu", "startup", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Startup, CPU", "startup_cpu", "startup", "--device=cpu --batch=4 --seeds=2", BEFORE_KEPT),
   Measurement("Startup, GPU", "startup_gpu", "startup", "--device=gpu --batch=64"),
-  Measurement("Scaling, CPU", "scaling_cpu", "scaling", "--device=cpu --batch=4 --seeds=2"),
+  Measurement("Scaling, CPU", "scaling_cpu", "scaling", "--device=cpu --batch=4 --seeds=2", BEFORE_KEPT),
   Measurement(
     "Scaling, GPU",
     "scaling_gpu",
@@ -114,6 +129,7 @@ def section(measurement: Measurement, folder: pathlib.Path) -> str:
     "",
     f"    {results['command']}",
     "",
+    *([measurement.note, ""] if measurement.note else []),
     f"{results['date']}: {hardware['processor']}, {hardware['cores_used']} cores.",
     "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
     *(f"{row}: {description}." for row, description in results.get("rows", {}).items()),

@@ -1,7 +1,8 @@
 """Seconds of a 50-step attack on one image, in JAX and in PyTorch: python -m experiments.attack_speed --help
 
-Both attack IMDN with the same weights, image, start and number of threads; PyTorch's module is the tests' independent
-peer and its loop is plain PyTorch. Run it from the repository's root, with the number of cores that is to be measured.
+Both attack IMDN with the same weights, image and number of threads, from random starts of their own; PyTorch's module
+is the tests' independent peer and its loop is plain PyTorch. Run it from the repository's root, with the number of
+cores that is to be measured.
 """
 
 import argparse

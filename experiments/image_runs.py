@@ -113,7 +113,7 @@ def train_all(runs: Sequence[ImageRun], workdir: pathlib.Path, feature_weights: 
 def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> None:
   """Trains a run, from where it is, and evaluates it."""
   config = run.make_config()
-  _set_up(config)
+  set_up(config)
   if train.train(config, workdir / run.name) is None:
     raise Stopped("stopped, saved: the same command resumes")
   evaluated(run, workdir, feature_weights)
@@ -125,7 +125,7 @@ def evaluated(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> dic
   SqueezeNet's features come from a second evaluation, in eval-squeezenet/.
   """
   config, folder = run.make_config(), workdir / run.name
-  _set_up(config)
+  set_up(config)
   if not complete(config, folder):
     return None
   reports = {config.eval.feature_extractor: evaluate.evaluate(config, folder)}
@@ -136,7 +136,8 @@ def evaluated(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> dic
   return reports
 
 
-def _set_up(config):
+def set_up(config: ConfigDict) -> None:
+  """What a process does before its first run: chooses the CPU's convolutions, keeps compiled programs."""
   parallel.use_all_cores(config.model.width)
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
 
@@ -149,7 +150,7 @@ def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
 def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
   """A complete run's game, outside any device axis, and its last state."""
   config, folder = run.make_config(), workdir / run.name
-  parallel.use_all_cores(config.model.width)
+  set_up(config)
   if not complete(config, folder):
     raise UserError(f"{folder} holds no complete run: train it first")
   claim_workdir(folder, config)

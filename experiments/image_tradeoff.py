@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from experiments.command import run_command
 from experiments.figures import BLUE, VERMILLION, new_figure, save_figure
+from experiments.image_runs import set_up
 from experiments.results import FOLDER, format_table, write_results
 from experiments.side_by_side import default_jobs, run_all
 from experiments.toy_training import Stopped
@@ -91,6 +92,7 @@ def _restore(game, weights, x, rows):
 
 def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """The report of a run, trained and evaluated from where it was."""
+  set_up(config)
   if train(config, workdir) is None:
     raise Stopped("stopped, saved: the same command resumes")
   return evaluate.evaluate(config, workdir)

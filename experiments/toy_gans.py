@@ -110,7 +110,7 @@ def comparison(estimators: dict) -> list[list]:
 
 
 def verdict(estimators: dict) -> dict:
-  """What the task asks of the numbers, each with the numbers it is decided by."""
+  """Whether the numbers come near the published ones, each with the numbers it is decided by."""
   near = {
     f"{name} {score}": abs(estimators[name][score] - value) <= 0.05
     for name, published in PUBLISHED.items() if name in estimators

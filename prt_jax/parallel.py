@@ -1,7 +1,7 @@
 """The only module that knows about devices: it spreads the training step over them with pmap.
 
 The state is replicated and donated, batches are split along their leading axis [devices, ...].
-pmap is what this project was asked for; should that change, this is the file to change. (Under
+pmap is the choice of this project; should that change, this is the file to change. (Under
 shard_map, pmean(grad(local_loss)) is too large by the number of devices: differentiate the
 averaged loss there.)
 """

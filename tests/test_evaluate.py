@@ -1,7 +1,10 @@
 """Evaluation: the same numbers however it is batched, spread and interrupted; what is missing is said."""
 
+import concurrent.futures
 import json
 import shutil
+import threading
+import time
 import types
 import urllib.request
 
@@ -217,3 +220,32 @@ def test_the_protocol_holds_what_changes_a_value_and_nothing_else():
 
   assert protocol("seeds_at_once", 1) == protocol("seeds_at_once", 2)
   assert protocol("num_steps", 1) != protocol("num_steps", 2)
+
+
+def test_two_evaluations_side_by_side_share_one_reference(photographs, tmp_path, monkeypatch):
+  """The second waits for the first; without that it would start over in files that the first still writes."""
+  config = make_config(photographs, batch_size=8)
+  config.data.cache_dir = str(tmp_path)
+  images = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 3), dtype=np.uint8)
+  dataset = types.SimpleNamespace(train=images, fingerprint="two")
+  extractor = types.SimpleNamespace(name="pixels", dimension=48, params=())
+  started, batches = threading.Event(), []
+
+  def features(batch):
+    batches.append(len(batch))
+    started.set()
+    time.sleep(0.2)
+    return batch.reshape(*batch.shape[:2], -1).astype(np.float32)
+
+  monkeypatch.setattr(evaluate, "make_features", lambda _: features)
+
+  def reference():
+    return np.array(evaluate.reference_features(config, dataset, extractor, {}))
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    first = pool.submit(reference)
+    assert started.wait(10)
+    second = pool.submit(reference)
+    np.testing.assert_array_equal(first.result(), second.result())
+  assert len(batches) == 1
+  assert {tuple(row) for row in first.result()} <= {tuple(image.ravel()) for image in images.astype(np.float32)}

@@ -198,3 +198,12 @@ def test_only_the_thread_of_the_step_talks_to_the_devices():
   assert len(list(fed)) == 4
   assert threads["place"] == {threading.get_ident()}
   assert len(threads["read"]) == 1 and threads["read"] != threads["place"]
+
+
+@pytest.mark.parametrize("robust_every, steps", [(3, 30), (7, 28), (40, 40)])
+def test_an_accelerators_dispatch_is_whole_cycles(robust_every, steps, tiny_config, monkeypatch):
+  tiny_config.optim.robust_every_steps = robust_every
+  game = make_game(tiny_config)
+  assert parallel.default_steps_per_dispatch(game) == 1
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert parallel.default_steps_per_dispatch(game) == steps

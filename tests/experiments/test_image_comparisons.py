@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import manifolds, super_resolution_figure, table1
-from experiments.image_runs import ImageRun, run_scores, summarise
+from experiments.image_runs import ImageRun, feature_label, run_scores, summarise
 from prt_jax.errors import UserError
 from tests.conftest import CACHE
 
@@ -46,6 +46,27 @@ def test_the_verdict_is_decided_by_numbers():
     "recall_deterministic_over_stochastic_robust": 0.25,
     "per_pixel_std_robust_over_erratic": pytest.approx(10.0),
   }
+
+
+def test_without_inceptions_weights_the_rest_is_reported():
+  run = {"robustness_db": 26.0, "per_pixel_std": 0.1}
+  assert table1.verdict({"stochastic-robust": run, "stochastic-erratic": run}) == {
+    "stochastic_robust_minus_erratic_db": 0.0, "per_pixel_std_robust_over_erratic": 1.0,
+  }  # fmt: skip
+  assert super_resolution_figure.price_of_robustness({4: {"stochastic-robust": run, "stochastic-erratic": run}}) == {
+    4: {"stochastic": {}}
+  }
+  assert feature_label({"inception": {"results": {}}}, "inception") == "Frechet distance"
+
+
+def test_another_tasks_table_has_no_published_column():
+  _, rows = table1.table({"stochastic-robust": {"frechet": 7.0}}, {}, "FID")
+  assert rows[0] == ["FID", 7.0, "-"]
+
+
+def test_an_unknown_config_is_one_line():
+  with pytest.raises(UserError, match=r"configs/ has no nope\.py"):
+    ImageRun("nope", "stochastic-robust", "mini", 0, {}).make_config()
 
 
 @pytest.fixture
