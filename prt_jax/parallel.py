@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
 from prt_jax.game import Game
@@ -60,6 +61,16 @@ def may_be_an_accelerator() -> bool:
 def is_primary() -> bool:
   """Whether this process writes what a run leaves behind."""
   return jax.process_index() == 0
+
+
+def any_process(flag: bool, *, ask: bool) -> bool:
+  """Whether the flag is set here or, where they `ask` one another (all of them, after the same step), in any process.
+
+  Of several processes, none acts on its own flag alone.
+  """
+  if jax.process_count() == 1:
+    return flag
+  return ask and bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def check_single_host(what: str) -> None:

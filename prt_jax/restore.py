@@ -79,8 +79,12 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
 
 
 def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:
-  """uint8 [h,w,3]: the original where it is known, the restorations [S,H,W,3], and their per-pixel std."""
+  """uint8 [h,w,3]: the original where it is known, the measurement, the restorations [S,H,W,3], their per-pixel std."""
   columns = [] if pair.x is None else [("original", pair.x[None])]
+  # As large as the restoration: enlarged by replication, and below black where only the lower part was measured.
+  factor = x.shape[2] // pair.y.shape[1]
+  y = pair.y.repeat(factor, 0).repeat(factor, 1)
+  columns.append(("measured", np.pad(y, ((x.shape[1] - len(y), 0), (0, 0), (0, 0)))[None]))
   columns += [(f"restored {number}", image[None]) for number, image in enumerate(x, start=1)]
   if len(x) > 1:
     std = x.std(0, ddof=1).mean(-1, keepdims=True).repeat(3, -1)

@@ -130,7 +130,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
   finally:
     writers.close()
   if step < schedule.num_steps:
-    logging.info("stopped by %s after step %d, saved: the same command resumes", stop.signal_name, step)
+    reason = stop.signal_name or "another host"
+    logging.info("stopped by %s after step %d, saved: the same command resumes", reason, step)
     return None
   logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
   return state
@@ -165,10 +166,12 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       grid = pictures.draw_grid(columns(parallel.to_host_state(state), examples))
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
-    if schedule.due(step, schedule.checkpoint_every) or stop.signal_name:
+    # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
+    stopping = parallel.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
+    if schedule.due(step, schedule.checkpoint_every) or stopping:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)
-    if stop.signal_name:
+    if stopping:
       break
   return parallel.to_host_state(state), step
 

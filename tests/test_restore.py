@@ -44,7 +44,8 @@ def test_small_images_become_several_consistent_ones(tiny_config, tmp_path, caps
     assert np.abs(draws[0] - draws[1]).max() >= 1
     assert record["per_pixel_std"] == pytest.approx(np.std(draws, 0, ddof=1).mean() / 255, abs=2e-3)
   sheet = Image.open(output / "a-sheet.png")
-  assert sheet.width > 4 * 100 > sheet.height  # three restorations and their std, side by side
+  assert sheet.width > 5 * 100 > sheet.height  # the measurement, three restorations and their std, side by side
+  np.testing.assert_array_equal(read(output / "a-sheet.png")[20, 2], small["a"][0, 0])
   assert "a-1.png to -3.png, consistency" in capsys.readouterr().out
 
 
