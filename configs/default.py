@@ -42,7 +42,7 @@ def base():
   model.kind = "unet"  # unet (and a convolutional critic), for images | mlp (twice), for points
   model.stochastic = True  # Z is drawn; False: Z = 0
   model.noise = "normal"  # Z ~ normal (N(0, I)) | uniform (U[0, 1])
-  model.noise_scale = 1.0  # factor of every draw of Z
+  model.noise_scale = 1.0  # factor of every draw of Z; tried at `mini`: docs/results.md
   model.width = 24  # s: channels of the U-Net's stem; mlp: hidden units
   model.critic_width = 16  # f: channels of the critic's stem; mlp: hidden units
   model.dtype = "float32"  # compute type, float32 | bfloat16; parameters and losses stay float32
@@ -156,9 +156,7 @@ def _halve_images(config):
   config.attack.eps *= 32 / config.data.image_size  # the same input PSNR
   config.attack.num_seeds = 2
   config.data.update(image_size=32, resize=config.data.resize // 2)
-  # One noise channel beside 8 features instead of 24 says more. A third of it gives an untrained net what it has at
-  # s = 24: a std over Z of .7 times that over inputs (with all of it 1.5 times), which training unlearns slowly.
-  config.model.update(width=8, critic_width=8, noise_scale=1 / 3)
+  config.model.update(width=8, critic_width=8)
   config.eval.feature_extractor = "pixels"
 
 
