@@ -63,7 +63,7 @@ class Checkpoints:
     try:
       tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
     except (ValueError, KeyError, OSError) as error:
-      reason, path = str(error).splitlines()[0], self._folder / str(step)
+      reason, path = str(error).partition("\n")[0] or type(error).__name__, self._folder / str(step)
       raise UserError(f"cannot read checkpoint {path}: {reason}; delete it to use an older one") from error
     key = template.key
     return serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree)).replace(key=key)

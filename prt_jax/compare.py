@@ -4,13 +4,12 @@ A RUN is a workdir (its newest evaluation is taken) or an eval/STEP folder of on
 printed; --output also writes compare.json and compare.html there.
 """
 
-import argparse
 import html
 import json
 import pathlib
-import sys
 
 from prt_jax import report
+from prt_jax.command_line import Parser, output_folder, run
 from prt_jax.errors import UserError
 from prt_jax.report_page import COMPARE_PAGE
 
@@ -104,25 +103,19 @@ def page(compared: dict) -> str:
   )
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
   """The command line."""
-  parser = argparse.ArgumentParser(prog="python -m prt_jax.compare", description=__doc__.splitlines()[0])
+  parser = Parser(__doc__)
   parser.add_argument("runs", nargs="+", metavar="RUN", help="a workdir, or one of its eval/STEP folders")
-  parser.add_argument("--output", type=pathlib.Path, help="a folder for compare.json and compare.html")
+  parser.add_argument("--output", help="a folder for compare.json and compare.html")
   arguments = parser.parse_args(argv)
-  try:
-    compared = compare([find(run) for run in arguments.runs])
-    print(text(compared))
-    if arguments.output:
-      try:
-        report.replace(arguments.output / "compare.json", json.dumps(compared, indent=2) + "\n")
-        report.replace(arguments.output / "compare.html", page(compared))
-      except OSError as error:
-        raise UserError(f"cannot write to {arguments.output}: {error.strerror}; choose another --output") from error
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+  compared = compare([find(folder) for folder in arguments.runs])
+  print(text(compared))
+  if arguments.output:
+    output = output_folder(arguments.output)
+    report.replace(output / "compare.json", json.dumps(compared, indent=2) + "\n")
+    report.replace(output / "compare.html", page(compared))
 
 
 if __name__ == "__main__":
-  main()
+  run(main)

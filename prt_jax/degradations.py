@@ -184,7 +184,8 @@ def make_degradation(degradation_config, image_size: int) -> Degradation:
     image_size: side of the square images, pixels.
 
   Raises:
-    UserError: an unknown kind, a factor that does not divide image_size, a negative noise_std.
+    UserError: an unknown kind, a factor that does not divide image_size, an image_size without a quarter (inpainting),
+      a negative noise_std.
   """
   kind, factor, noise_std = degradation_config.kind, degradation_config.factor, degradation_config.noise_std
   if noise_std < 0:
@@ -196,6 +197,8 @@ def make_degradation(degradation_config, image_size: int) -> Degradation:
       )
     return SuperResolution(factor, noise_std, image_size)
   if kind == "inpainting":
+    if image_size % 4:
+      raise UserError(f"data.image_size={image_size} has no quarter to show: choose a multiple of 4")
     return Inpainting(noise_std, image_size)
   if kind == "first_coordinate":
     return FirstCoordinate(noise_std)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from prt_jax import compare
+from prt_jax.errors import UserError
 from prt_jax.published import TABLE_1
 
 
@@ -46,8 +47,11 @@ def test_what_makes_columns_unequal_is_said(tmp_path):
   assert compared["warnings"] == ["data differ: abc, other", "training steps differ: 900, 1000"]
 
 
-def test_a_run_without_evaluation_is_one_line(tmp_path, capsys):
-  with pytest.raises(SystemExit) as exit:
+def test_a_run_without_evaluation_is_one_line(tmp_path):
+  with pytest.raises(UserError, match="--mode=eval"):
     compare.main([str(tmp_path)])
-  assert exit.value.code == 1
-  assert "--mode=eval" in capsys.readouterr().err
+  (tmp_path / "report.json").write_text('{"restorer": "bicubic", "images": []}')
+  with pytest.raises(UserError, match="is no evaluation of a training run"):
+    compare.main([str(tmp_path)])
+  with pytest.raises(UserError, match="--outptu"):
+    compare.main([str(tmp_path), "--outptu=x"])
