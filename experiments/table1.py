@@ -34,6 +34,7 @@ from experiments.image_runs import (
 )
 from experiments.results import format_table, write_results
 from prt_jax import pictures
+from prt_jax.checkpoints import complete_config
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
@@ -121,7 +122,7 @@ def earlier_runs(path: pathlib.Path, config: ConfigDict) -> tuple[dict[str, list
   """({variant: its runs}, their Frechet distance) of a table with the same config; UserError for another."""
   try:
     table = json.loads(path.read_text())
-    theirs, label = table["protocol"]["config"], table["protocol"]["frechet"]
+    theirs, label = complete_config(table["protocol"]["config"]), table["protocol"]["frechet"]
     runs = {variant: scores["runs"] for variant, scores in table["variants"].items()}
   except (OSError, ValueError, KeyError) as error:
     raise UserError(f"--earlier={path}: not a table of this command: {error!r}") from error

@@ -15,6 +15,8 @@ from prt_jax.state import TrainState
 
 # A run may be evaluated, moved and fed differently without becoming another run.
 FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
+# Fields that a config.json written before they existed does not have, and what it meant.
+ADDED_FIELDS = {"model.noise_scale": 1.0}
 
 
 class Checkpoints:
@@ -105,7 +107,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if path.exists():
-      differences = _differences(json.loads(path.read_text()), ours)
+      differences = _differences(complete_config(json.loads(path.read_text())), ours)
       if differences:
         raise UserError(
           f"{workdir} holds a run of a different config ({'; '.join(differences)}): choose another --workdir, "
@@ -119,6 +121,15 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     raise UserError(f"cannot use {workdir} as a workdir: {error.strerror}; choose another --workdir") from error
   except json.JSONDecodeError as error:
     raise UserError(f"{path} is not a config ({error}): choose another --workdir") from error
+
+
+def complete_config(config: dict) -> dict:
+  """A config.json's content with ADDED_FIELDS, where it is of before them."""
+  config = {group: dict(fields) if isinstance(fields, dict) else fields for group, fields in config.items()}
+  for field, value in ADDED_FIELDS.items():
+    group, name = field.split(".")
+    config.setdefault(group, {}).setdefault(name, value)
+  return config
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:

@@ -84,7 +84,8 @@ def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:
   # As large as the restoration: enlarged by replication, and below black where only the lower part was measured.
   factor = x.shape[2] // pair.y.shape[1]
   y = pair.y.repeat(factor, 0).repeat(factor, 1)
-  columns.append(("measured", np.pad(y, ((x.shape[1] - len(y), 0), (0, 0), (0, 0)))[None]))
+  if y.shape[1] == x.shape[2] and len(y) <= x.shape[1]:
+    columns.append(("measured", np.pad(y, ((x.shape[1] - len(y), 0), (0, 0), (0, 0)))[None]))
   columns += [(f"restored {number}", image[None]) for number, image in enumerate(x, start=1)]
   if len(x) > 1:
     std = x.std(0, ddof=1).mean(-1, keepdims=True).repeat(3, -1)

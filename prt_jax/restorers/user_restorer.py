@@ -55,14 +55,13 @@ def load_workdir(workdir: pathlib.Path) -> Restorer:
   Raises:
     UserError: the folder holds no run, or no complete checkpoint.
   """
-  from prt_jax.checkpoints import Checkpoints
+  from prt_jax.checkpoints import Checkpoints, complete_config
   from prt_jax.game import draw_noise, init_state, make_game, restore
   from prt_jax.randomness import zero_noise
 
   path = workdir / "config.json"
   try:
-    config = ConfigDict(json.loads(path.read_text()))
-    config.model.noise_scale = config.model.get("noise_scale", 1.0)  # older runs' configs do not have it
+    config = ConfigDict(complete_config(json.loads(path.read_text())))
     game = make_game(config)
   except (OSError, json.JSONDecodeError) as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None

@@ -58,6 +58,22 @@ def test_a_workdir_is_audited_on_a_folder(tiny_config, photographs, tmp_path):
   assert report["lipschitz_lower_bound"] > 0
 
 
+def test_a_run_of_before_a_field_goes_on(tiny_config, tmp_path):
+  trained(tmp_path / "run", tiny_config)
+  path = tmp_path / "run" / "config.json"
+  older = json.loads(path.read_text())
+  del older["model"]["noise_scale"]
+  path.write_text(json.dumps(older))
+  claim_workdir(tmp_path / "run", tiny_config)
+  assert load_restorer(str(tmp_path / "run")).stochastic
+  tiny_config.model.noise_scale = 0.5
+  with pytest.raises(UserError, match=r"model.noise_scale is 1\.0 there, 0\.5 here"):
+    claim_workdir(tmp_path / "run", tiny_config)
+  path.write_text("{}")
+  with pytest.raises(UserError, match="is not the config of a training run"):
+    load_restorer(str(tmp_path / "run"))
+
+
 def test_a_workdir_without_a_checkpoint(tiny_config, tmp_path):
   claim_workdir(tmp_path / "run", tiny_config)
   with pytest.raises(UserError, match="no complete checkpoint"):
