@@ -38,6 +38,10 @@ def base():
   degradation.factor = 16  # super_resolution: low-resolution pixels are factor x factor means
   degradation.noise_std = 0.0  # std of the Gaussian noise added to the measurement, pixels in [0, 1]
 
+  # super_resolution of noisy measurements: exact (D(restoration) = y) | statistical (||D(restoration) - y||^2 / n is at
+  # most noise_std^2, what the original has on average)
+  degradation.consistency = "exact"
+
   config.model = model = ConfigDict()
   model.kind = "unet"  # unet (and a convolutional critic), for images | mlp (twice), for points
   model.stochastic = True  # Z is drawn; False: Z = 0

@@ -6,11 +6,12 @@ A degradation is an immutable object of five pure functions; arrays are float32,
   degrade(x, key=None)   [B,H,W,3] -> y; the noise of noise_std > 0 needs a key (one, or one an example)
   clean(x)               D(x), the degradation without its noise
   network_input(y)       y -> [B,H,W,3], what the generator sees
-  project(x, y)          the nearest image to x with D(x) = y; idempotent, exact, differentiable
+  project(x, y)          the nearest image to x that is consistent with y; idempotent, exact, differentiable
   estimated(x)           the part of x whose change counts as a lack of robustness: all of an image
 
-With noise the projection is the same: it forces D(x) to equal the noisy y, so that consistency
-is then a statistical statement (||D(x) - y||^2 / n against noise_std^2), not a hard one.
+Consistent is D(x) = y, with noise too: D(x) is then forced to equal the noisy y, which hardly any natural
+image does. Super-resolution knows another reading for that case, degradation.consistency = 'statistical': an image is
+consistent whose ||D(x) - y||^2 / n is at most noise_std^2, what the original itself has on average.
 """
 
 import dataclasses
@@ -38,13 +39,18 @@ class SuperResolution:
     factor: a low-resolution pixel is the mean of factor x factor pixels.
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image.
+    consistency: 'exact' or 'statistical', see the module.
   """
 
   factor: int
   noise_std: float
   image_size: int
+  consistency: str = "exact"
 
-  removes_constants = True  # project(x + c, y) = project(x, y)
+  @property
+  def removes_constants(self) -> bool:
+    """Whether project(x + c, y) = project(x, y)."""
+    return self.consistency == "exact" or self.noise_std == 0
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -79,8 +85,16 @@ class SuperResolution:
     return y.repeat(self.factor, 1).repeat(self.factor, 2)
 
   def project(self, x: jax.Array, y: jax.Array) -> jax.Array:
-    """x - U(D(x) - y), U = nearest-neighbour replication: D of it is y, up to float32 rounding of x."""
-    return x - self.network_input(self.clean(x) - y)
+    """x - U(r - r'), U = nearest-neighbour replication, r = D(x) - y: D of it is y + r', up to float32 rounding of x.
+
+    r' is 0 for exact consistency, else r shortened to a root mean square of noise_std where it is longer.
+    """
+    residual = self.clean(x) - y
+    if self.consistency == "statistical" and self.noise_std > 0:
+      mean_square = jnp.mean(residual**2, axis=(1, 2, 3), keepdims=True)
+      # Of the mean square itself, so that no gradient is that of a root at 0.
+      residual = residual * (1 - self.noise_std / jnp.sqrt(jnp.maximum(mean_square, self.noise_std**2)))
+    return x - self.network_input(residual)
 
   def estimated(self, x: jax.Array) -> jax.Array:
     """The whole image, as the robustness of paper A's Eq. 9 counts it."""
@@ -180,22 +194,27 @@ def make_degradation(degradation_config, image_size: int) -> Degradation:
   """The degradation a config describes.
 
   Args:
-    degradation_config: has kind, factor and noise_std (configs/default.py).
+    degradation_config: has kind, factor, noise_std and, if it is not 'exact', consistency (configs/default.py).
     image_size: side of the square images, pixels.
 
   Raises:
     UserError: an unknown kind, a factor that does not divide image_size, an image_size without a quarter (inpainting),
-      a negative noise_std.
+      a negative noise_std, an unknown consistency or one that this kind does not have.
   """
   kind, factor, noise_std = degradation_config.kind, degradation_config.factor, degradation_config.noise_std
   if noise_std < 0:
     raise UserError(f"degradation.noise_std={noise_std} is negative: use 0 for a noiseless measurement")
+  consistency = degradation_config.get("consistency", "exact")
+  if consistency not in ("exact", "statistical"):
+    raise UserError(f"degradation.consistency={consistency!r} is unknown: choose exact or statistical")
+  if consistency == "statistical" and kind != "super_resolution":
+    raise UserError(f"degradation.consistency='statistical' is of super_resolution: {kind} has exact")
   if kind == "super_resolution":
     if factor < 2 or image_size % factor:
       raise UserError(
         f"degradation.factor={factor} does not divide data.image_size={image_size}: choose a divisor of it, 2 or more"
       )
-    return SuperResolution(factor, noise_std, image_size)
+    return SuperResolution(factor, noise_std, image_size, consistency)
   if kind == "inpainting":
     if image_size % 4:
       raise UserError(f"data.image_size={image_size} has no quarter to show: choose a multiple of 4")

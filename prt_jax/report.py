@@ -89,7 +89,8 @@ def task(config) -> str:
   kind = f"super-resolution x{degradation.factor}"
   if degradation.kind == "inpainting":
     kind = "inpainting of the upper 3/4"
-  noise = f", measurement noise {degradation.noise_std:g}" if degradation.noise_std else ""
+  consistency = degradation.get("consistency", "exact")
+  noise = f", measurement noise {degradation.noise_std:g} ({consistency} consistency)" if degradation.noise_std else ""
   return f"{kind}, {config.data.name if config.data.source == 'tfds' else config.data.source} {size}x{size}{noise}"
 
 

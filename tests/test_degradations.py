@@ -1,6 +1,7 @@
 """Degradations: hand-computed measurements, exact and idempotent projections, the noise's size."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -10,8 +11,8 @@ from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
 
 
-def make(kind="super_resolution", factor=4, noise_std=0.0, image_size=32):
-  return make_degradation(ConfigDict({"kind": kind, "factor": factor, "noise_std": noise_std}), image_size)
+def make(kind="super_resolution", factor=4, noise_std=0.0, image_size=32, **others):
+  return make_degradation(ConfigDict({"kind": kind, "factor": factor, "noise_std": noise_std, **others}), image_size)
 
 
 @pytest.fixture
@@ -84,6 +85,30 @@ def test_noise_has_its_standard_deviation_and_needs_a_key(images, kind):
   assert np.abs(degradation.clean(degradation.project(images["g"], y)) - y).max() <= 1e-6
 
 
+def test_statistical_consistency_keeps_what_noise_explains(images):
+  exact = make(noise_std=0.1, image_size=64)
+  statistical = make(noise_std=0.1, image_size=64, consistency="statistical")
+  y = exact.degrade(images["x"], jax.random.key(0))
+  # Far away: shortened to the noise's size along its own direction, the rest of the image as it is.
+  x = np.asarray(statistical.project(images["g"], y))
+  before, after = (np.asarray(exact.clean(image) - y) for image in (images["g"], x))
+  size = np.sqrt((before**2).mean((1, 2, 3), keepdims=True))
+  assert size.min() > 0.1
+  np.testing.assert_allclose(after, 0.1 * before / size, atol=1e-5)
+  np.testing.assert_allclose(exact.project(x, y), exact.project(images["g"], y), atol=1e-5)
+  np.testing.assert_allclose(statistical.project(x, y), x, atol=1e-5)
+  # Near: left alone, gradient included.
+  near = exact.project(images["g"], y) + 0.05
+  np.testing.assert_array_equal(statistical.project(near, y), near)
+  gradient = jax.grad(lambda x: jnp.sum(x * statistical.project(x, y)))(exact.project(images["g"], y))
+  assert np.isfinite(gradient).all()
+  assert exact.removes_constants and not statistical.removes_constants
+  # Without noise there is nothing to explain.
+  np.testing.assert_array_equal(
+    make(consistency="statistical", image_size=64).project(images["g"], y), make(image_size=64).project(images["g"], y)
+  )
+
+
 def test_noise_follows_the_examples_key(images):
   degradation = make(noise_std=0.1, image_size=64)
   keys = jax.random.split(jax.random.key(0), 3)
@@ -99,6 +124,8 @@ def test_noise_follows_the_examples_key(images):
     ({"factor": 0}, "degradation.factor=0"),
     ({"noise_std": -1.0}, "noise_std=-1.0 is negative"),
     ({"kind": "blur"}, "degradation.kind='blur' is unknown"),
+    ({"consistency": "soft"}, "degradation.consistency='soft' is unknown"),
+    ({"kind": "inpainting", "consistency": "statistical"}, "inpainting has exact"),
   ],
 )
 def test_mistakes_are_named(fields, complaint):
