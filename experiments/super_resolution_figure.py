@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> None:
   workdir = args.workdir
   if args.noise_std:
     fields["degradation.noise_std"] = args.noise_std
-    name, workdir = f"{name}_noise{args.noise_std:g}", workdir / f"noise{args.noise_std:g}"
+    setting = f"noise{args.noise_std:g}"
+    if (consistency := fields.get("degradation.consistency", "exact")) != "exact":
+      setting += f"_{consistency}"
+    name, workdir = f"{name}_{setting}", workdir / setting
   started = time.monotonic()
 
   runs = {
