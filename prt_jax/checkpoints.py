@@ -107,7 +107,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if path.exists():
-      differences = _differences(complete_config(json.loads(path.read_text())), ours)
+      differences = _differences(complete_config(json.loads(path.read_text())), complete_config(ours))
       if differences:
         raise UserError(
           f"{workdir} holds a run of a different config ({'; '.join(differences)}): choose another --workdir, "
