@@ -24,7 +24,7 @@ from prt_jax.audit_report import write_text
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.measurements import attack, psnr_y, restore_all
-from prt_jax.pictures import save_png
+from prt_jax.pictures import eight_bits, save_png
 from prt_jax.restorers import load_network
 from prt_jax.writers import append_line, keep_lines
 
@@ -120,11 +120,6 @@ def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Pa
     known = f" (known on Set5: {KNOWN_PSNR_Y[network]:.2f})" if network in KNOWN_PSNR_Y else ""
     print(f"{network}: PSNR-Y {results[network]['mean']:.3f} dB{known}", flush=True)
   write_text(output / "psnr_y.json", json.dumps(results, indent=2) + "\n")
-
-
-def eight_bits(image: jax.Array) -> np.ndarray:
-  """[H,W,3] in [0, 1] -> uint8."""
-  return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

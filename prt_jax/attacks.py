@@ -256,10 +256,16 @@ _compiled_ascent_step = jax.jit(_ascent_step)
 
 
 def _clip_change(y, delta, alpha):
-  # y + delta is rounded, so the range is imposed on the sum and the bound on the difference. Noise may have put y
-  # itself outside [0, 1]: then the range reaches to y, so that delta is a change of the attack's alone.
-  attacked = jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1))
-  return jnp.clip(attacked - y, -alpha, alpha)
+  return jnp.clip(keep_in_range(y, delta), -alpha, alpha)
+
+
+def keep_in_range(y: jax.Array, delta: jax.Array) -> jax.Array:
+  """delta cut so that y + delta stays in [0, 1], which it only shortens.
+
+  y + delta is rounded, so the range is imposed on the sum. Noise may have put y itself outside [0, 1]: then the range
+  reaches to y, so that delta is a change of the attack's alone.
+  """
+  return jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1)) - y
 
 
 def as_partial(restore: Restore) -> jax.tree_util.Partial:

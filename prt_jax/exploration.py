@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import as_partial, conditional_step, is_eager, to_sphere
+from prt_jax.attacks import as_partial, conditional_step, is_eager, keep_in_range, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.randomness import normal
 
@@ -65,7 +65,7 @@ def explore(
   first = restore(y, z) if eager else _compiled_restore(restore, y, z)
   deltas, outputs = [jnp.zeros_like(y)], jnp.zeros((num_outputs, *first.shape[1:])).at[0].set(first[0])
   for found in range(1, num_outputs):
-    delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, found), y.shape), eps))
+    delta = keep_in_range(y, to_sphere(normal(jax.random.fold_in(key, found), y.shape), eps))
     best, slopes = (-1.0, delta, first), []
     # One step more than there are updates: each call also judges the delta that it is given.
     for share in np.linspace(_FIRST_SHARE, 0, num_steps + 1).tolist():
@@ -92,16 +92,11 @@ def _step(restore, y, z, outputs, found, delta, eps, share):
     return jnp.min(jnp.where(jnp.arange(len(outputs)) < found, distances, jnp.inf)), x
 
   (distance, x), gradient = jax.value_and_grad(distance_to_nearest, has_aux=True)(delta)
-  return _keep(y, conditional_step(delta, gradient, eps, share)), (distance, delta, x), jnp.abs(gradient).max()
+  return keep_in_range(y, conditional_step(delta, gradient, eps, share)), (distance, delta, x), jnp.abs(gradient).max()
 
 
 def _picture(x):
   return jnp.clip(x, 0, 1)  # what is seen of a restoration
-
-
-def _keep(y, delta):
-  # Clipping brings y + delta nearer to y, and leaves the ball's bound. Noise may have put y itself outside [0, 1].
-  return jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1)) - y
 
 
 _compiled_step = jax.jit(_step)
@@ -121,7 +116,7 @@ def random_outputs(
   eps = radius(y.shape[1:], min_input_psnr)
   outputs = [call(y, z)]
   for index in range(1, num_outputs):
-    delta = _keep(y, to_sphere(normal(jax.random.fold_in(key, index), y.shape), eps))
+    delta = keep_in_range(y, to_sphere(normal(jax.random.fold_in(key, index), y.shape), eps))
     outputs.append(call(y + delta, z))
   return jnp.concatenate(outputs)
 

@@ -59,7 +59,7 @@ def draw_grid(columns: list[tuple[str, np.ndarray]], row_labels: Sequence[str] =
   size = (HEADER + batch * (tile_height + GAP), margin + len(columns) * (tile_width + GAP) - GAP, 3)
   canvas = np.full(size, 255, np.uint8)
   for column, (_, images) in enumerate(columns):
-    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(scale, 1).repeat(scale, 2)
+    pixels = eight_bits(images).repeat(scale, 1).repeat(scale, 2)
     for row in range(batch):
       top, left = HEADER + row * (tile_height + GAP), margin + column * (tile_width + GAP)
       canvas[top : top + tile_height, left : left + tile_width] = pixels[row]
@@ -72,6 +72,11 @@ def draw_grid(columns: list[tuple[str, np.ndarray]], row_labels: Sequence[str] =
     middle = HEADER + row * (tile_height + GAP) + tile_height // 2
     draw.text((4, middle), label, fill=(0, 0, 0), font=ImageFont.load_default(11), anchor="lm")
   return np.asarray(image)
+
+
+def eight_bits(image) -> np.ndarray:
+  """Pixels in [0, 1], clipped, as uint8."""
+  return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
 
 
 def save_png(path: pathlib.Path, image: np.ndarray) -> None:

@@ -89,8 +89,9 @@ def task(config) -> str:
   kind = f"super-resolution x{degradation.factor}"
   if degradation.kind == "inpainting":
     kind = "inpainting of the upper 3/4"
-  consistency = degradation.get("consistency", "exact")
-  noise = f", measurement noise {degradation.noise_std:g} ({consistency} consistency)" if degradation.noise_std else ""
+  noise = f", measurement noise {degradation.noise_std:g}" if degradation.noise_std else ""
+  if degradation.noise_std and degradation.get("consistency", "exact") != "exact":
+    noise += f", {degradation.consistency} consistency"
   return f"{kind}, {config.data.name if config.data.source == 'tfds' else config.data.source} {size}x{size}{noise}"
 
 

@@ -21,7 +21,7 @@ from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
 from prt_jax.measurements import restore_all
 from prt_jax.metrics import consistency_psnr
-from prt_jax.pictures import STD_GAIN, draw_grid, save_png
+from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.restorers import Restorer
 
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)
     record, x = restore_image(restorer, pair, key, arguments.num_outputs)
     for number, image in enumerate(x, start=1):
-      save_png(output / f"{pair.name}-{number}.png", to_bytes(image))
+      save_png(output / f"{pair.name}-{number}.png", eight_bits(image))
     save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
     records.append(record)
     write_text(output / "restore.json", json.dumps({"restorer": restorer.name, "images": records}, indent=2) + "\n")
@@ -70,7 +70,7 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
   x = np.clip(np.asarray(restore_all(restorer.restore, y, z)[:, 0]), 0, 1)
   record = {"name": pair.name, "outputs": len(x), "consistency_db": None, "per_pixel_std": None}
   if restorer.degrade is not None:
-    degraded = restorer.degrade(jnp.asarray(to_bytes(x), jnp.float32) / 255)
+    degraded = restorer.degrade(jnp.asarray(eight_bits(x), jnp.float32) / 255)
     consistency = consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
     record["consistency_db"] = [value if np.isfinite(value) else "inf" for value in consistency]
   if len(x) > 1:
@@ -91,11 +91,6 @@ def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:
     std = x.std(0, ddof=1).mean(-1, keepdims=True).repeat(3, -1)
     columns.append((f"std x{STD_GAIN}", STD_GAIN * std[None]))
   return draw_grid(columns)
-
-
-def to_bytes(image: np.ndarray) -> np.ndarray:
-  """[0, 1] to uint8, rounded."""
-  return np.round(255 * image).astype(np.uint8)
 
 
 def _line(record: dict, output: pathlib.Path) -> str:
