@@ -32,14 +32,14 @@ def start(distributed: bool) -> None:
 
 
 # U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
-# runs on one; at the few channels of width 8, YNN's is. Measured at widths 8 and 24 alone.
+# runs on one. At width 8 the two are equal within the noise (the demo on two cores: 7 to 10 steps/s with either).
 MIN_WIDTH_FOR_EIGEN = 16
 
 
 def use_all_cores(width: int) -> None:
   """Chooses XLA's CPU convolutions for nets of this width; call before anything starts JAX.
 
-  The CPU stays one device. (A device a core was no faster, and XLA's all-reduce between CPU devices can wait for ever.)
+  The CPU stays one device: for the demo, a device a core was no faster on two cores.
 
   Nothing changes where JAX has started already, where XLA_FLAGS or JAX_NUM_CPU_DEVICES says how many devices there are
   or XLA_FLAGS which convolutions, or on an accelerator.

@@ -1,4 +1,4 @@
-"""How training uses a CPU: one device, with the convolutions that are faster for the nets' width."""
+"""How training uses a CPU: one device, with the convolutions that suit the nets' width."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_wide_nets_get_convolutions_on_all_threads(flags, added):
 @pytest.mark.parametrize(
   ("environment", "devices"),
   [
-    ({}, 1),  # not one a core, which can wait for ever in XLA's all-reduce
+    ({}, 1),
     ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, 3),
     ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
   ],
