@@ -32,7 +32,7 @@ def start(distributed: bool) -> None:
 
 
 # U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
-# runs on one. At width 8 the two are equal within the noise (the demo on two cores: 7 to 10 steps/s with either).
+# runs on one. At width 8 the two are equal within the noise (the demo on two cores: 6 to 10 and 8 to 9.5 steps/s).
 MIN_WIDTH_FOR_EIGEN = 16
 
 
