@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
-from prt_jax.models.layers import KERNEL_INITS
+from prt_jax.models.formulations import Formulation, formulation_of
+from prt_jax.models.layers import KERNEL_INITS, repeat_for_seeds
 from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
@@ -54,6 +55,7 @@ class Game:
   config: the run's config; read, never changed.
   axis_name: the mapped device axis that statistics and gradients are averaged over, or None.
   seeds_at_once: attack.seeds_at_once, with a number for its 0.
+  formulation: how the networks are computed where they will run.
   """
 
   generator: nn.Module
@@ -65,6 +67,7 @@ class Game:
   config: ConfigDict
   axis_name: str | None
   seeds_at_once: int
+  formulation: Formulation
 
   @property
   def cycle(self) -> tuple[bool, ...]:
@@ -132,6 +135,7 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
     config=config,
     axis_name=axis_name,
     seeds_at_once=config.attack.seeds_at_once or _fastest_seeds_at_once(config, platform or jax.default_backend()),
+    formulation=formulation_of(platform),
   )
 
 
@@ -240,7 +244,7 @@ class Begun(NamedTuple):
 def begin(game: Game, params: Any, batch_stats: Any, y: jax.Array, *, train: bool) -> tuple[Begun, Any]:
   """The part of restore that all draws of the noise share, and the batch statistics after it."""
   inputs = game.degradation.network_input(y)
-  features, batch_stats = _apply(game, params, batch_stats, "stem", inputs, train=train)
+  features, batch_stats = _apply(game.generator, params, batch_stats, "stem", inputs, train=train)
   return Begun(features, y), batch_stats
 
 
@@ -249,15 +253,40 @@ def complete(
   game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
 ) -> tuple[jax.Array, Any]:
   """The rest of restore for one draw z of the noise, with the results of restore."""
-  x, batch_stats = _apply(game, params, batch_stats, "complete", begun.features, z, train=train)
+  x, batch_stats = _apply(game.generator, params, batch_stats, "complete", begun.features, z, train=train)
   return game.degradation.project(x, begun.y), batch_stats
 
 
-def _apply(game, params, batch_stats, method, *inputs, train):
+@functools.partial(jax.jit, static_argnames=("game", "train"))
+def complete_seeds(
+  game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
+) -> tuple[jax.Array, Any]:
+  """complete under vmap over the draws of the noise, computed as suits the device: z [S,B,...] -> [S,B,H,W,3].
+
+  Where train, each of the batch statistics has a leading S as well.
+  """
+  if not game.formulation.merges_seeds or not hasattr(game.generator, "num_seeds"):
+    one = functools.partial(complete, game, params, batch_stats, begun, train=train)
+    return jax.vmap(one, out_axes=(0, 0 if train else None))(z)
+  num_seeds = len(z[0])
+  generator = game.generator.clone(num_seeds=num_seeds)
+  merged = tuple(noise.reshape(-1, *noise.shape[2:]) for noise in z)
+  x, after = _apply(generator, params, batch_stats, "complete", begun.features, merged, train=train)
+  if train:  # the stem's are left as they were: the same for all draws
+
+    def for_seeds(after, before):
+      return after if after.ndim > before.ndim else jnp.broadcast_to(before, (num_seeds, *before.shape))
+
+    batch_stats = jax.tree.map(for_seeds, after, batch_stats)
+  x = game.degradation.project(x, repeat_for_seeds(begun.y, num_seeds))
+  return x.reshape(num_seeds, -1, *x.shape[1:]), batch_stats
+
+
+def _apply(generator, params, batch_stats, method, *inputs, train):
   variables = {"params": params, "batch_stats": batch_stats}
   if not train:
-    return game.generator.apply(variables, *inputs, train=False, method=method), batch_stats
-  outputs, updates = game.generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
+    return generator.apply(variables, *inputs, train=False, method=method), batch_stats
+  outputs, updates = generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
   return outputs, updates.get("batch_stats", batch_stats)
 
 

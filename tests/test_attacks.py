@@ -269,7 +269,7 @@ def test_seeds_one_after_another_need_less_memory():
 
   def temporary_bytes(seeds_at_once):
     def total(y, z):
-      return over_seeds(lambda z_s: deep(y, z_s), z, seeds_at_once).sum()
+      return over_seeds(jax.vmap(lambda z_s: deep(y, z_s)), z, seeds_at_once).sum()
 
     program = jax.jit(jax.grad(total)).lower(jax.ShapeDtypeStruct(z.shape[1:], z.dtype), z).compile()
     return program.memory_analysis().temp_size_in_bytes
@@ -287,7 +287,7 @@ def test_a_loop_over_seeds_computes_no_convolution_twice_for_its_gradients():
     def restore(z):
       return conv.apply(params, jnp.sin(conv.apply(params, y + z)))
 
-    return jnp.sum(jnp.cos(over_seeds(restore, z, at_once)))
+    return jnp.sum(jnp.cos(over_seeds(jax.vmap(restore), z, at_once)))
 
   gradient = jax.grad(total)
   program = str(jax.make_jaxpr(gradient, static_argnums=1)(params, 1))
