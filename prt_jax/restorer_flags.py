@@ -24,7 +24,7 @@ from prt_jax.image_pairs import (
   square_pairs,
   to_float,
 )
-from prt_jax.restorers import ARCHITECTURES, Restorer
+from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.user_restorer import import_function, load_restorer
 
@@ -39,6 +39,10 @@ def add_flags(parser: Parser) -> None:
   )
   parser.add_argument("--checkpoint", help="weights of a published network, a file of torch.save; never executed")
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
+  parser.add_argument(
+    "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
+    "of the releases, 0.1 from 256 channels, else 1",
+  )
   parser.add_argument("--scale", type=int, default=4, help="magnification; default 4")
   parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
   parser.add_argument("--output", required=True, help="folder for the report")
@@ -75,9 +79,15 @@ def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
   if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
-  restorer = load_restorer(
-    arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key
-  )
+  if arguments.restorer in ARCHITECTURES:
+    restorer = load_network(
+      arguments.restorer, arguments.checkpoint, arguments.scale, arguments.checkpoint_key, arguments.res_scale
+    )
+  elif arguments.res_scale is not None:
+    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
+  else:
+    restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
+  print(f"restorer: {restorer.name}", flush=True)
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())

@@ -32,6 +32,7 @@ class Architecture:
     apply: (params, y [B,h,w,3], z, scale) -> x [B,scale h,scale w,3]; RGB, y in [0, 1], x about [0, 1], not clipped.
       A deterministic network ignores z.
     prepare: state dict -> state dict, done once before the arrays go to the device.
+    note: params -> what of them a checkpoint does not say outright, for the restorer's name.
     noise_shapes: shape of one y [h,w,3] -> the shapes of one draw of Z; None for a deterministic network.
     noise_std: the standard deviation of Z's Gaussian that the authors sample with.
     multiple: y's sides must be multiples of it.
@@ -45,6 +46,7 @@ class Architecture:
   noise_shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]] | None = None
   noise_std: float = 1.0
   multiple: int = 1
+  note: Callable[[Params], str] = lambda params: ""
 
 
 def load_params(architecture: Architecture, path, scale: int, key: str | None = None) -> Params:
