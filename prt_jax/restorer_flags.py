@@ -37,7 +37,7 @@ def add_flags(parser: Parser) -> None:
     "--restorer", required=True,
     help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
   )
-  parser.add_argument("--checkpoint", help="weights of a published network, a file of torch.save; never executed")
+  parser.add_argument("--checkpoint", help="weights of a published network (torch.save, .safetensors); never executed")
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
   parser.add_argument(
     "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
