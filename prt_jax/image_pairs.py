@@ -1,14 +1,16 @@
 """Images and their measurements, read from a folder: what the audit and the exploration restore."""
 
 import dataclasses
-import itertools
 import pathlib
+import unicodedata
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from prt_jax.data.decode import load_image
+from prt_jax.data.image_files import list_images
 from prt_jax.data.preprocess import preprocess, to_rgb
 from prt_jax.errors import UserError
 
@@ -31,16 +33,26 @@ class Pair:
 
 
 def image_files(folder) -> list[pathlib.Path]:
-  """The image files of a folder (not of its subfolders), by name. UserError if it has none, or two of one name."""
+  """The image files of a folder (not of its subfolders), by name; what is left out is counted in a log line.
+
+  UserError if it has none, or two whose results would have one name: two endings of one name, or names that differ by
+  case or by how an accent is encoded, which some file systems do not tell apart.
+  """
   folder = pathlib.Path(folder).expanduser()
   if not folder.is_dir():
     raise UserError(f"{folder} is no folder: --input takes a folder of images")
-  files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-  if not files:
+  names, left_out = list_images(folder, SUFFIXES)
+  if left_out.counts:
+    logging.warning("%s: left out %s", folder, left_out)
+  if not names:
     raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): point --input at a folder that does")
-  for file, following in itertools.pairwise(files):
-    if file.stem == following.stem:
-      raise UserError(f"{file} and {following.name} would share their results' name: rename one")
+  files = [folder / name for name in names]
+  seen = {}
+  for file in files:
+    result = unicodedata.normalize("NFC", file.stem).casefold()
+    if result in seen:
+      raise UserError(f"{seen[result]} and {file.name} would share their results' name: rename one")
+    seen[result] = file
   return files
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from prt_jax import restorer_flags
 from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
 from prt_jax.measurements import restore_all
@@ -34,10 +34,8 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 1:
     raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
-  output = output_folder(arguments.output)
-  if output.resolve() == pathlib.Path(arguments.input).expanduser().resolve():
-    raise UserError(f"--output={output} is the folder of the input, which would then hold restorations: choose another")
   restorer, pairs, _ = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
   if arguments.num_outputs > 1 and not restorer.stochastic:
     print(f"{restorer.name} is deterministic: one restoration an image")
   records = []

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.command_line import Parser
+from prt_jax.command_line import Parser, output_folder
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
@@ -61,6 +61,15 @@ def add_flags(parser: Parser) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
+def output(arguments) -> pathlib.Path:
+  """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
+  if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
+    raise UserError(
+      f"--output={arguments.output} is the folder of the input, which would then hold results: choose another"
+    )
+  return output_folder(arguments.output)
+
+
 class Loaded(NamedTuple):
   """What the flags name.
 
@@ -87,7 +96,6 @@ def load(arguments) -> Loaded:
     raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
   else:
     restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
-  print(f"restorer: {restorer.name}", flush=True)
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
@@ -107,6 +115,7 @@ def load(arguments) -> Loaded:
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
+  print(f"restorer: {restorer.name}", flush=True)
   return Loaded(restorer, pairs, noise_std or 0.0)
 
 

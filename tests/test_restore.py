@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import restore
+from prt_jax import audit_command, explore, restore
 from prt_jax.errors import UserError
 from tests.restorers.test_user_restorer import trained
 
@@ -106,8 +106,19 @@ def test_mistakes_are_one_line(output, flags, message, tmp_path):
     restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / output}", *flags])
 
 
-def test_two_images_of_one_name_are_refused(tmp_path):
-  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+@pytest.mark.parametrize("command", [restore, explore, audit_command])
+def test_two_images_of_one_name_are_refused_before_anything_is_written(command, tmp_path):
+  folder = folder_of(tmp_path, **{"a": random_pixels(0, 16, 16), "a.k": random_pixels(0, 16, 16)})
   Image.fromarray(random_pixels(0, 16, 16)).save(folder / "a.bmp")
   with pytest.raises(UserError, match="would share their results' name"):
-    restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+    command.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+  assert not (tmp_path / "out").exists()
+
+
+def test_no_command_replaces_its_input(tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  before = (folder / "a.png").read_bytes()
+  for command in (explore, audit_command):
+    with pytest.raises(UserError, match="is the folder of the input"):
+      command.main(["--restorer=bicubic", "--degradation=none", f"--input={folder}", f"--output={folder}/."])
+  assert [path.name for path in folder.iterdir()] == ["a.png"] and (folder / "a.png").read_bytes() == before

@@ -3,7 +3,8 @@
 A layout has
   matches(folder) -> bool                     whether the folder is laid out so;
   describe(folder, fraction) -> dict          which files there are and how they are split (JSON-able, opens no image);
-  splits(folder, fraction, data) -> {"train": Split, "val": Split}.
+  splits(folder, fraction, data) -> {"train": Split, "val": Split};
+  walked(folder) -> the folders in or below which every image counts.
 `folder` is a pathlib.Path, `fraction` is data.train_fraction. LAYOUTS has them by name; the first that matches is it.
 """
 
@@ -38,6 +39,10 @@ class ImagenetNpz:
     del fraction
     *training, validation = self._parts(folder)
     return {"train": self._split(training, data), "val": self._split([validation], data)}
+
+  def walked(self, folder):
+    del folder  # it names its files
+    return []
 
   def _parts(self, folder):
     validation = folder / "val_data.npz"
@@ -85,6 +90,9 @@ class Celeba:
       "val": Split(len(val), decode_all(_files(images, val), data)),
     }
 
+  def walked(self, folder):
+    return [celeba_files.find_image_folder(folder)]
+
 
 class TrainVal:
   """A folder `train` and a folder `val` (or `validation`, `valid`), used as they are."""
@@ -109,6 +117,9 @@ class TrainVal:
     folders = {"train": folder / "train", "val": self._validation(folder)}
     return {name: self._split(path, data) for name, path in folders.items()}
 
+  def walked(self, folder):
+    return [folder / "train", self._validation(folder)]
+
   def _validation(self, folder):
     return next((folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()), None)
 
@@ -130,6 +141,9 @@ class Tree:
   def splits(self, folder, fraction, data):
     mask = train_mask(_count(folder), self._fraction(fraction))
     return {"train": self._split(folder, mask, data), "val": self._split(folder, ~mask, data)}
+
+  def walked(self, folder):
+    return [folder]
 
   def _fraction(self, fraction):
     return min(fraction, MAX_FRACTION_WITHOUT_VALIDATION)

@@ -20,12 +20,14 @@ def read_all(data):
   return images
 
 
-def test_train_and_val_folders_are_used_as_they_are(tmp_path, make_data, write_images, colours_of):
+def test_train_and_val_folders_are_used_as_they_are(tmp_path, make_data, write_images, colours_of, caplog):
   colours = write_images(tmp_path, ["train/b/2.png", "train/a.PNG", "train/b/10.bmp", "train/c.webp", "val/x/y/z.png"])
   for noise in ("train/.hidden.png", "train/.git/a.png", "train/__MACOSX/._a.png"):
     write_images(tmp_path, [noise])
   (tmp_path / "train" / "notes.txt").write_text("no image")
-  images = read_all(make_data(path=str(tmp_path)))
+  with caplog.at_level("INFO", logger="absl"):
+    images = read_all(make_data(path=str(tmp_path)))
+  assert "left out 3 hidden (.git), 1 of another kind (notes.txt)" in caplog.text
   expected = [colours[name] for name in ("train/a.PNG", "train/b/10.bmp", "train/b/2.png")]
   assert colours_of(images["train"][:3]) == expected
   assert len(images["train"]) == 4
