@@ -128,7 +128,8 @@ def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iter
   side = restorer.image_size
   height, width, _ = jax.eval_shape(restorer.degrade, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).shape[1:]
   for path in image_files(folder):
-    image = to_float(read_rgb(path))
+    image, alpha = read_rgb(path)
+    image = to_float(image)
     if is_inpainting and image.shape == (side, side, 3):
       image = np.asarray(restorer.degrade(image[None]))[0]
     if image.shape != (height, width, 3):
@@ -137,7 +138,7 @@ def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iter
         f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {width}x{height}{whole}; "
         "originals are measured first with --degradation=own"
       )
-    yield Pair(path.stem, None, image)
+    yield Pair(path.stem, None, image, alpha)
 
 
 def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:

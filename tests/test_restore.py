@@ -122,3 +122,24 @@ def test_no_command_replaces_its_input(tmp_path):
     with pytest.raises(UserError, match="is the folder of the input"):
       command.main(["--restorer=bicubic", "--degradation=none", f"--input={folder}", f"--output={folder}/."])
   assert [path.name for path in folder.iterdir()] == ["a.png"] and (folder / "a.png").read_bytes() == before
+
+
+def test_a_transparent_image_is_restored_on_white_and_keeps_its_alpha(tmp_path):
+  """Hidden colours come out nowhere; on white the written picture is the restoration of what was seen."""
+  rgba = np.dstack([random_pixels(0, 16, 16), np.zeros((16, 16), np.uint8)])
+  rgba[:, 4:8, 3], rgba[:, 8:, 3] = 128, 255
+  seen = np.round(rgba[..., :3] * (rgba[..., 3:] / 255) + 255 - rgba[..., 3:]).astype(np.uint8)
+  folder, output = folder_of(tmp_path, hidden=rgba, seen=seen), tmp_path / "out"
+  restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={output}", "--scale=2"])
+  written = Image.open(output / "hidden-1.png")
+  assert (written.mode, written.size) == ("RGBA", (32, 32))
+  alpha = np.asarray(Image.fromarray(rgba[..., 3]).resize((32, 32), Image.Resampling.BICUBIC))
+  np.testing.assert_array_equal(np.asarray(written)[..., 3], alpha)
+  np.testing.assert_array_equal(np.asarray(written)[:, :4, :3], 255)
+  on_white = Image.alpha_composite(Image.new("RGBA", (32, 32), "white"), written).convert("RGB")
+  plain = read(output / "seen-1.png")
+  opaque = alpha == 255
+  np.testing.assert_allclose(np.asarray(on_white, np.float32)[opaque], plain[opaque], atol=1)
+  between = (alpha > 60) & ~opaque
+  assert np.abs(np.asarray(on_white, np.float32)[between] - plain[between]).mean() < 2
+  assert Image.open(output / "seen-1.png").mode == "RGB"
