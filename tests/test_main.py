@@ -1,5 +1,6 @@
 """Mistakes on the command line: one line, exit code 1, nothing written."""
 
+import importlib
 import math
 
 import pytest
@@ -23,6 +24,11 @@ def test_default_workdir_names_config_and_variant(argument, workdir):
   assert str(default_workdir(argument)) == workdir
   assert config_argument(["main", "--mode=train", f"--config={argument}"]) == argument
   assert config_argument(["main", "--config", argument]) == argument
+
+
+def test_imagenet_is_that_of_the_papers():
+  names = {importlib.import_module(f"configs.imagenet_sr{factor}").get_config().data.name for factor in (4, 8, 16)}
+  assert names == {"imagenet_resized/64x64"}
 
 
 @pytest.mark.parametrize("scale", ["demo", "mini", "lite"])

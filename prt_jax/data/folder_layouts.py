@@ -22,10 +22,17 @@ VALIDATION_FOLDERS = ("val", "validation", "valid")
 
 
 class ImagenetNpz:
-  """train_data_batch_*.npz and val_data.npz of downsampled ImageNet: official splits."""
+  """train_data_batch_*.npz and val_data.npz of downsampled ImageNet, all of them: official splits."""
 
   def matches(self, folder):
-    return bool(imagenet_npz.training_parts(folder))
+    if imagenet_npz.training_parts(folder) or (folder / imagenet_npz.VALIDATION_PART).is_file():
+      return True
+    if pickled := imagenet_npz.pickled_part(folder):
+      raise UserError(
+        f"{pickled} is a pickle, which is a program and is not opened: download the same images as .npz from "
+        f"image-net.org ({imagenet_npz.DOWNLOADS}) and point --config.data.path at the unpacked files"
+      )
+    return False
 
   def describe(self, folder, fraction):
     del fraction  # the splits are the official ones
@@ -45,9 +52,13 @@ class ImagenetNpz:
     return []
 
   def _parts(self, folder):
-    validation = folder / "val_data.npz"
-    if not validation.is_file():
-      raise UserError(f"{folder} holds train_data_batch_*.npz but no val_data.npz: put it beside them")
+    validation = folder / imagenet_npz.VALIDATION_PART
+    missing = imagenet_npz.missing_parts(folder)
+    if missing:
+      raise UserError(
+        f"{folder} holds a part of downsampled ImageNet without {', '.join(missing)}: put what is missing beside it "
+        f"({imagenet_npz.DOWNLOADS} of image-net.org)"
+      )
     return [*imagenet_npz.training_parts(folder), validation]
 
   def _split(self, parts, data):
@@ -65,10 +76,10 @@ class Celeba:
   def matches(self, folder):
     if celeba_files.find_partition_file(folder):
       return True
-    images = folder / celeba_files.IMAGE_FOLDER
-    if images.is_dir():
+    images = next((folder / name for name in celeba_files.IMAGE_FOLDERS if (folder / name).is_dir()), None)
+    if images:
       raise UserError(
-        f"{folder} holds {celeba_files.IMAGE_FOLDER} without {celeba_files.PARTITION_FILES[0]}: put that file of "
+        f"{folder} holds {images.name} without {celeba_files.PARTITION_FILES[0]}: put that file of "
         f"CelebA's beside it for the official splits, or set --config.data.path={images} for a random split"
       )
     return False
@@ -81,6 +92,9 @@ class Celeba:
   def splits(self, folder, fraction, data):
     official_train, official_validation = celeba_files.read_partitions(celeba_files.find_partition_file(folder))
     images = celeba_files.find_image_folder(folder)
+    official_train, official_validation = (
+      celeba_files.match_names(names, images) for names in (official_train, official_validation)
+    )
     mask = train_mask(len(official_train), fraction)
     train = list(itertools.compress(official_train, mask))
     rest = list(itertools.compress(official_train, ~mask))
