@@ -1,6 +1,7 @@
 """What the commands beside training share: flags that fail in one line, and exit codes."""
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Callable
@@ -13,6 +14,14 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, description: str):
     super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+  def parse_args(self, *args, **keywords):
+    """argparse's; a number that is NaN or infinite is a mistake as well."""
+    parsed = super().parse_args(*args, **keywords)
+    for name, value in vars(parsed).items():
+      if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name}={value} is not finite: give a number")
+    return parsed
 
   def error(self, message):
     raise UserError(f"{message}; {self.prog} --help lists the flags")

@@ -67,7 +67,7 @@ def run(_) -> None:
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "train_and_eval":
-    evaluate.check_fields(_CONFIG.value)
+    evaluate.check_ahead(_CONFIG.value)
   if _MODE.value == "eval" or (train.train(_CONFIG.value, workdir) and _MODE.value == "train_and_eval"):
     evaluate.evaluate(_CONFIG.value, workdir)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.command_line import Parser, output_folder
+from prt_jax.config_check import check_seed
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
@@ -86,6 +87,7 @@ class Loaded(NamedTuple):
 
 def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
+  check_seed("--seed", arguments.seed)
   if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
   if arguments.restorer in ARCHITECTURES:

@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 
 from prt_jax import feed, parallel, pictures
 from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.errors import UserError
-from prt_jax.game import Game, check_positive, init_state, make_game
+from prt_jax.game import Game, init_state, make_game
 from prt_jax.state import TrainState
 from prt_jax.writers import SPEED_SCALARS, Writers
 
@@ -74,8 +75,6 @@ class Schedule:
 def make_schedule(game: Game) -> Schedule:
   """The config's schedule; UserError where its fields do not fit each other."""
   train = game.config.train
-  for name in ("num_steps", "log_every_steps", "checkpoint_every_steps", "image_every_steps", "keep_checkpoints"):
-    check_positive(game.config, f"train.{name}")
   every = {
     name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
   }
@@ -102,6 +101,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
     UserError: a config that cannot work, data that cannot be read, a workdir of another run, a
       disk that cannot be written, a loss that is not finite. The last good checkpoint is kept.
   """
+  config = checked(config)
   game = make_game(config, axis_name=parallel.AXIS)
   schedule = make_schedule(game)
   parallel.check_batch_size("train.batch_size", config.train.batch_size)

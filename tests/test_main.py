@@ -51,6 +51,11 @@ def test_a_smaller_scale_keeps_the_task(scale):
     (["--config.train.num_steps=many"], ["many"]),
     (["--nonsense=1"], ["nonsense"]),
     (["--config.train.batch_size=0"], ["train.batch_size=0"]),
+    (["--config.seed=99999999999999999999999"], ["seed=99999999999999999999999 is not in [0, 4294967295]"]),
+    (
+      ["--mode=train_and_eval", "--config.eval.num_examples=9", "--config.eval.feature_extractor=pixels"],
+      ["eval.num_examples=9, but", "8 validation images"],
+    ),
     (["--config.train.checkpoint_every_steps=0"], ["train.checkpoint_every_steps=0 must be at least 1"]),
     (["--config.data.image_size=48"], ["data.image_size=48", "multiple of 32"]),
     (["--config.degradation.factor=7"], ["degradation.factor=7", "does not divide data.image_size=32"]),

@@ -98,6 +98,9 @@ def test_a_published_network_takes_any_size(tmp_path):
   [
     ("degraded", [], "is the folder of the input"),
     ("out", ["--num_outputs=0"], "--num_outputs=0 must be at least 1"),
+    ("out", [f"--seed={2**32}"], r"--seed=4294967296 is not in \[0, 4294967295\]"),
+    ("out", ["--seed=-1"], "--seed=-1 is not in"),
+    ("out", ["--noise_std=nan"], "--noise_std=nan is not finite"),
   ],
 )
 def test_mistakes_are_one_line(output, flags, message, tmp_path):
