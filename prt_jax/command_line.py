@@ -38,9 +38,12 @@ def output_folder(name: str) -> pathlib.Path:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """Calls main with the arguments; a user's mistake becomes one line and exit code 1."""
+  """Calls main with the arguments; a user's mistake becomes one line and exit code 1, Ctrl-C one line and 130."""
   try:
     main(sys.argv[1:])
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
+  except KeyboardInterrupt:
+    print("stopped by SIGINT: what is written stays", file=sys.stderr)
+    sys.exit(130)

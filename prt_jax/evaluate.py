@@ -5,6 +5,7 @@ depend on the row alone. So values depend on neither batch size nor devices, and
 goes on where it was.
 """
 
+import contextlib
 import hashlib
 import pathlib
 import shutil
@@ -16,11 +17,12 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from prt_jax import gallery, parallel, report, statistics
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.checkpoints import Checkpoints, check_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
+from prt_jax.data_identity import check_data
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
@@ -29,6 +31,7 @@ from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
 from prt_jax.posterior import Weights
 from prt_jax.probe import Probe, make_features, make_lpips
+from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
 
 ORDER_SEED = 20221116  # of the order in which rows are taken
@@ -60,12 +63,16 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
-  claim_workdir(workdir, config)
+  check_workdir(workdir, config)
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  step = checkpoints.find(config.eval.step)
-  state = checkpoints.restore(init_state(game), step)
+  checkpoints.find(config.eval.step)
+  if step := config.eval.step:
+    state = checkpoints.restore(init_state(game), step)
+  else:
+    state, step = checkpoints.restore_newest(init_state(game))
   checkpoints.close()
   dataset = prepare(config.data)
+  check_data(workdir, dataset)
   check_count(config, dataset)
   extractor, lpips_params, missing = load_networks(config)
   logging.info("evaluating step %d of %s on %d inputs", step, workdir, config.eval.num_examples)
@@ -79,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     return done
   seconds = {}
   probe = Probe(game, weights)
-  try:
+  with one_writer(folder), writing_errors(folder):
     main = run_pass(probe, dataset, folder / "partial", protocol, extractor, lpips_params, seconds)
     strong = run_strong_pass(probe, dataset, folder / "partial-strong", protocol, seconds)
     if extractor:
@@ -93,6 +100,13 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
       shown = gallery.make(probe, dataset.val, rows, main.arrays["values"][:, 0])
     seconds["total"] = time.monotonic() - started
     return write(workdir, folder, step, game, dataset, protocol, results, main, strong, shown, missing, seconds)
+
+
+@contextlib.contextmanager
+def writing_errors(folder: pathlib.Path):
+  """Turns the operating system's errors into one line."""
+  try:
+    yield
   except OSError as error:
     raise UserError(
       f"cannot write to {folder}: {error.strerror or error}; free some space, then run the same command to go on"

@@ -11,6 +11,8 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from prt_jax.workdir_lock import short_lock
+
 # Wall-clock scalars: the only ones in metrics.jsonl that two identical runs do not share.
 SPEED_SCALARS = ("steps_per_second", "images_per_second")
 
@@ -70,7 +72,7 @@ def append_line(path: pathlib.Path, content: Mapping[str, object]) -> None:
 
   Opened anew each time: an evaluation of a run that still trains may have put another file in this one's place.
   """
-  with path.open("a") as file:
+  with short_lock(path.parent), path.open("a") as file:
     file.write(json.dumps(content) + "\n")
     file.flush()
     os.fsync(file.fileno())
@@ -82,7 +84,15 @@ def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
 
 
 def keep_lines(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
-  """Rewrites a file of JSON objects, beside and renamed, where a line is not wanted, or torn."""
+  """Rewrites a file of JSON objects, beside and renamed, where a line is not wanted, or torn.
+
+  Under a lock: a run and an evaluation of it write side by side, and a line between reading and renaming would be lost.
+  """
+  with short_lock(path.parent):
+    _keep_lines(path, wanted)
+
+
+def _keep_lines(path, wanted):
   lines = path.read_text().splitlines(keepends=True) if path.exists() else []
   kept = []
   for line in lines:

@@ -2,13 +2,17 @@
 
 import importlib
 import math
+import signal
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from configs import sr8
 from prt_jax.main import config_argument, default_workdir
-from tests.commands import assert_one_line, run
+from tests.commands import assert_one_line, environment, run
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,26 @@ def test_batch_that_does_not_divide_over_the_devices(tmp_path, photographs):
   flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
   result = run(f"--workdir={tmp_path / 'run'}", "--config.train.batch_size=6", path=photographs, env=flags)
   assert_one_line(result, "train.batch_size=6 does not divide over 4 devices")
+
+
+@pytest.mark.parametrize("module", ["main", "restore"])
+def test_an_interruption_outside_of_training_is_one_line(module, tmp_path):
+  """Ctrl-C while a config, or a restorer, of the user's own is loaded."""
+  (tmp_path / "slow.py").write_text("import time\nprint('busy', flush=True)\ntime.sleep(1_000)\n")
+  flags = {
+    "main": [f"--config={tmp_path / 'slow.py'}"],
+    "restore": ["--restorer=slow:restore", f"--input={tmp_path}", f"--output={tmp_path / 'out'}"],
+  }
+  process = subprocess.Popen(
+    [sys.executable, "-m", f"prt_jax.{module}", *flags[module]], cwd=ROOT,
+    env=environment(PYTHONPATH=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+  )  # fmt: skip
+  while process.stdout.readline() != "busy\n":
+    assert process.poll() is None
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=60)
+  assert len(output.splitlines()) == 1 and output.startswith("stopped by SIGINT: ")
+  assert process.returncode == (75 if module == "main" else 130)
 
 
 def test_no_config():
