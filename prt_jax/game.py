@@ -14,6 +14,7 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from prt_jax.config_check import checked
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
@@ -94,27 +95,13 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   Raises:
     UserError: a field whose value cannot work, before anything is compiled.
   """
+  config = checked(config)
   model, optim = config.model, config.optim
   check_choice("model.kind", model.kind, PLAYERS)
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.init", model.init, KERNEL_INITS)
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
-  for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
-    check_positive(config, name)
-  for name, value, least in (
-    ("attack.eps", config.attack.eps, "more than 0"), ("optim.learning_rate", optim.learning_rate, "more than 0"),
-    ("optim.r1_weight", optim.r1_weight, "0 or more"), ("optim.robust_weight", optim.robust_weight, "0 or more"),
-    ("model.noise_scale", model.noise_scale, "more than 0"),
-  ):  # fmt: skip
-    if value < 0 or (value == 0 and least == "more than 0"):
-      raise UserError(f"{name}={value}: it must be {least}")
-  if config.attack.seeds_at_once < 0:
-    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for what is fastest")
-  if not model.stochastic and config.attack.num_seeds != 1:
-    raise UserError(
-      f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
-    )
   schedule = optax.piecewise_constant_schedule(
     optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
   )
@@ -171,13 +158,6 @@ def check_choice(field: str, value: str, choices) -> None:
   """UserError unless value is one of choices."""
   if value not in choices:
     raise UserError(f"{field}={value!r} is unknown: choose one of {', '.join(choices)}")
-
-
-def check_positive(config: ConfigDict, field: str) -> None:
-  """UserError unless the field (GROUP.NAME) is at least 1."""
-  group, name = field.split(".")
-  if config[group][name] < 1:
-    raise UserError(f"{field}={config[group][name]} must be at least 1")
 
 
 def init_state(game: Game) -> TrainState:
