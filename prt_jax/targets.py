@@ -23,6 +23,7 @@ class Target:
       rounded to bfloat16 on a TPU, to TF32 on a GPU.
     float32_flops: FLOP/s of arithmetic outside the matrix units' rounding: a GPU's CUDA cores; 0 where not published.
     bytes_per_second: of its memory.
+    link_bytes_per_second: of its links to the other chips of a slice, all links and both directions.
     memory_bytes: of its memory.
     clock_hz: what a TPU compiler's cycles are divided by; of a GPU, its highest.
     topologies: {chips: name of the smallest slice of so many chips, as JAX's topologies take it}; of GPUs, those of
@@ -36,13 +37,19 @@ class Target:
   peak_flops: Mapping[str, float]
   float32_flops: float
   bytes_per_second: float
+  link_bytes_per_second: float
   memory_bytes: int
   clock_hz: float
   topologies: Mapping[int, str]
   chips_per_host: int
 
 
-def _tpu(name, title, flops, bytes_per_second, memory_gib, clock_hz, topologies):
+# Slices, by their chips.
+_FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4"}
+_CUBE = {1: "1x1x1", 4: "2x2x1", 8: "2x2x2", 16: "2x2x4"}
+
+
+def _tpu(name, title, flops, bytes_per_second, links, memory_gib, clock_hz, generation, slices):
   return Target(
     name=name,
     title=title,
@@ -50,14 +57,15 @@ def _tpu(name, title, flops, bytes_per_second, memory_gib, clock_hz, topologies)
     peak_flops={"bfloat16": flops, "float32": flops},
     float32_flops=0.0,
     bytes_per_second=bytes_per_second,
+    link_bytes_per_second=links,
     memory_bytes=memory_gib * GIB,
     clock_hz=clock_hz,
-    topologies=topologies,
+    topologies={chips: f"{generation}:{sides}" for chips, sides in slices.items()},
     chips_per_host=4,
   )
 
 
-def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, memory_bytes, clock_hz):
+def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, links, memory_bytes, clock_hz):
   return Target(
     name=name,
     title=title,
@@ -65,6 +73,7 @@ def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, memory_bytes, c
     peak_flops={"bfloat16": bfloat16, "float32": tf32},
     float32_flops=float32,
     bytes_per_second=bytes_per_second,
+    link_bytes_per_second=links,
     memory_bytes=memory_bytes,
     clock_hz=clock_hz,
     topologies={1: "1x1x1", 2: "1x1x2", 4: "1x1x4", 8: "1x1x8"},
@@ -77,20 +86,12 @@ def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, memory_bytes, c
 TARGETS = {
   target.name: target
   for target in (
-    _tpu("tpu-v5e", "TPU v5e", 197e12, 819e9, 16, 1.5e9, {1: "v5e:1x1", 4: "v5e:2x2", 8: "v5e:2x4", 16: "v5e:4x4"}),
-    _tpu("tpu-v6e", "TPU v6e", 918e12, 1640e9, 32, 1.75e9, {1: "v6e:1x1", 4: "v6e:2x2", 8: "v6e:2x4", 16: "v6e:4x4"}),
-    _tpu(
-      "tpu-v5p",
-      "TPU v5p",
-      459e12,
-      2765e9,
-      95,
-      1.75e9,
-      {1: "v5p:1x1x1", 4: "v5p:2x2x1", 8: "v5p:2x2x2", 16: "v5p:2x2x4"},
-    ),
-    _gpu("h100", "NVIDIA H100 SXM 80 GB", 989e12, 494e12, 67e12, 3352e9, 84_942_979_072, 1.98e9),
-    _gpu("h200", "NVIDIA H200 SXM 141 GB", 989e12, 494e12, 67e12, 4800e9, 151_397_597_184, 1.98e9),
-    _gpu("a100", "NVIDIA A100 SXM 80 GB", 312e12, 156e12, 19.5e12, 2039e9, 85_100_068_864, 1.41e9),
+    _tpu("tpu-v5e", "TPU v5e", 197e12, 819e9, 200e9, 16, 1.5e9, "v5e", _FLAT),
+    _tpu("tpu-v6e", "TPU v6e", 918e12, 1640e9, 448e9, 32, 1.75e9, "v6e", _FLAT),
+    _tpu("tpu-v5p", "TPU v5p", 459e12, 2765e9, 600e9, 95, 1.75e9, "v5p", _CUBE),
+    _gpu("h100", "NVIDIA H100 SXM 80 GB", 989e12, 494e12, 67e12, 3352e9, 900e9, 84_942_979_072, 1.98e9),
+    _gpu("h200", "NVIDIA H200 SXM 141 GB", 989e12, 494e12, 67e12, 4800e9, 900e9, 151_397_597_184, 1.98e9),
+    _gpu("a100", "NVIDIA A100 SXM 80 GB", 312e12, 156e12, 19.5e12, 2039e9, 600e9, 85_100_068_864, 1.41e9),
   )
 }
 
