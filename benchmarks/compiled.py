@@ -196,13 +196,15 @@ def _attack(game, shared, y, z, reference):
 
 def measure(target: targets.Target, step: str, config, chips: int, effort: str = "full") -> dict:
   """Compiles one step and gives its row. UserError where the chip's memory is too small for it."""
+  import jax
+
   devices = compilers.describe(target, chips)[:chips]
   start = time.perf_counter()
   lowered = lower(step, config, devices)
   lowered_at = time.perf_counter()
   try:
     program = lowered.compile(compiler_options=EFFORTS[effort])
-  except Exception as error:  # JAX promises no type
+  except jax.errors.JaxRuntimeError as error:
     raise UserError(f"{target.name} does not compile {step}: {str(error).partition(chr(10))[0]}") from error
   seconds = time.perf_counter() - lowered_at
   memory = program.memory_analysis()
@@ -284,19 +286,23 @@ def read_rows(path: pathlib.Path | None) -> list[dict]:
   return rows
 
 
-def render(rows: list[dict]) -> str:
-  """A line a program, and what its time (a GPU's bytes) goes to; of a single one, its dearest operations too."""
+def render(rows: list[dict], *, dearest: bool = True) -> str:
+  """A line a program, and what its time (a GPU's bytes) goes to; where asked, its dearest operations.
+
+  KeyError for a row that lacks a number.
+  """
   from experiments.results import format_table
 
-  names = ["target", "step", "batch", "seeds", "dtype", "chips"]
-  header = ["GFLOP", "GB", "ms", "of roofline", "kernels", "arguments GB", "temporary GB", "code MB", "compile s"]
+  names = ["target", "step", "batch", "chips"]
+  header = [*names, "seeds", "dtype", "effort", "GFLOP", "GB", "ms", "of roofline", "kernels"]
+  header += ["arguments GB", "temporary GB", "code MB", "compile s"]
   programs = [
     [
-      *(row[name] for name in names),
+      *(row[name] for name in (*names, "seeds", "dtype", "effort")),
       row["flops"] / 1e9,
       row["bytes"] / 1e9,
       row["estimated_seconds"] * 1e3,
-      f"{row['roofline_share']:.0%}" if row["estimated_cycles"] is not None else "a bound",
+      "a bound" if row["estimated_cycles"] is None else f"{row['roofline_share']:.0%}",
       row["kernels"],
       (row["argument_bytes"] + row["output_bytes"] - row["alias_bytes"]) / 1e9,
       row["temp_bytes"] / 1e9,
@@ -305,21 +311,22 @@ def render(rows: list[dict]) -> str:
     ]
     for row in rows
   ]
-  programs_table = format_table([*names, *header], programs)
-  names = ["target", "step", "batch", "chips"]
   kinds = [[*(row[name] for name in names), *(f"{share:.0%}" for share in shares(row).values())] for row in rows]
-  tables = [programs_table, format_table([*names, *KINDS], kinds)]
+  tables = [format_table(header, programs), format_table([*names, *KINDS], kinds)]
   for row in rows:
-    tables += _remarks(row)
-  if len(rows) == 1:
-    (row,) = rows
-    unit, scale = ("MB", 1e6) if row["estimated_cycles"] is None else ("1000 cycles", 1e3)
-    dearest = [
-      [one["cost"] / scale, one["count"], one["kind"], one["opcode"], one["shape"][:60], _short(one["source"])]
-      for one in row["dearest"]
-    ]
-    tables.append(format_table([unit, "count", "kind", "operation", "shape", "from"], dearest))
+    tables += [*_remarks(row), *([_dearest_table(row)] if dearest else [])]
   return "\n\n".join(tables)
+
+
+def _dearest_table(row):
+  from experiments.results import format_table
+
+  unit, scale = ("MB", 1e6) if row["estimated_cycles"] is None else ("1000 cycles", 1e3)
+  lines = [
+    [one["cost"] / scale, one["count"], one["kind"], one["opcode"], one["shape"][:60], _short(one["source"])]
+    for one in row["dearest"]
+  ]
+  return format_table([unit, "count", "kind", "operation", "shape", "from"], lines)
 
 
 def shares(row: dict) -> dict[str, float]:

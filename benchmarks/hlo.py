@@ -91,7 +91,7 @@ class Instruction:
 
   @property
   def called(self) -> tuple[str, ...]:
-    """The computations that it is made of, or executes."""
+    """The computations that it is made of, or executes; not a loop's condition, a few scalars."""
     branches = re.search(r"branch_computations=\{([^}]*)\}", self.attributes)
     either = re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", self.attributes)
     return (*_CALLED.findall(self.attributes), *re.findall(r"[\w.\-]+", branches[1] if branches else ""), *either)
