@@ -67,9 +67,8 @@ def prepare(kind: str) -> None:
   Raises:
     UserError: the compiler is not installed.
   """
-  # From here on, and in no other process.
-  if FOLDERS[kind].exists():
-    sys.path.insert(0, str(FOLDERS[kind]))
+  # From here on, in this process alone; one of the environment's own packages comes first.
+  sys.path.append(str(FOLDERS[kind]))
   try:
     found = importlib.util.find_spec(_MODULES[kind])
   except ModuleNotFoundError:

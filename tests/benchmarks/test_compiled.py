@@ -15,7 +15,7 @@ def cycles(number):
 
 
 # A loop of three turns around a convolution fused with a maximum and a copy in vector memory, then a sum over chips, a
-# copy started ahead, a fusion that only moves, and one that only multiplies.
+# copy started ahead, a fusion that only moves, and one that multiplies too.
 TEXT = f"""HloModule step, is_scheduled=true, entry_computation_layout={{(f32[2]{{0}})->f32[2]{{0}}}}
 
 %fused_relu (p0: f32[2,4,4,3], p1: f32[3,3,3,8]) -> f32[2,4,4,8] {{
@@ -47,7 +47,8 @@ TEXT = f"""HloModule step, is_scheduled=true, entry_computation_layout={{(f32[2]
 
 %fused_square (q: bf16[256,8]) -> bf16[256,8] {{
   %q.1 = bf16[256,8]{{0,1:T(8,128)(2,1)}} parameter(0)
-  ROOT %multiply.1 = bf16[256,8]{{0,1:T(8,128)(2,1)}} multiply(%q.1, %q.1)
+  %reverse.1 = bf16[256,8]{{0,1:T(8,128)(2,1)}} reverse(%q.1), dimensions={{1}}
+  ROOT %multiply.1 = bf16[256,8]{{0,1:T(8,128)(2,1)}} multiply(%q.1, %reverse.1)
 }}
 
 %add (a: f32[], b: f32[]) -> f32[] {{
@@ -134,9 +135,9 @@ def test_the_dearest_say_where_they_come_from():
     # Of two neighbours in the dilated side, one is a hole: each of 16 outputs meets one value.
     ("f32[1,16,16,5]{3,2,1,0} convolution(%a, %c), window={size=2x2 pad=1_1x1_1 lhs_dilate=2x2}, "
      "dim_labels=b01f_01io->b01f", 2 * 16 * 16 * 3 * 5),
-    # A gradient's routine keeps the window of its convolution, which made [1,8,8,5] of [1,8,8,3].
-    ('(f32[1,8,8,3]{3,2,1,0}, u8[0]{0}) custom-call(%y, %b), window={size=3x3 pad=1_1x1_1}, '
-     'dim_labels=b01f_01io->b01f, custom_call_target="__cudnn$convBackwardInput"', 2 * 22 * 22 * 3 * 5),
+    # A gradient's routine keeps the window of its convolution: the first's made [1,4,4,5] of [1,8,8,3].
+    ('(f32[1,8,8,3]{3,2,1,0}, u8[0]{0}) custom-call(%x, %b), window={size=3x3 stride=2x2 pad=1_0x1_0}, '
+     'dim_labels=b01f_01io->b01f, custom_call_target="__cudnn$convBackwardInput"', 2 * 11 * 11 * 3 * 5),
     ('(f32[3,3,3,5]{3,2,1,0}, u8[0]{0}) custom-call(%a, %y), window={size=3x3 pad=1_1x1_1}, '
      'dim_labels=b01f_01io->b01f, custom_call_target="__cudnn$convBackwardFilter"', 2 * 22 * 22 * 3 * 5),
     ("f32[64,5]{1,0} dot(%m, %n), lhs_contracting_dims={1}, rhs_contracting_dims={0}", 2 * 64 * 5 * 7),
@@ -151,6 +152,7 @@ def test_flops_of_other_convolutions_and_products(line, flops):
   %b = f32[3,3,3,5]{{3,2,1,0}} parameter(1)
   %c = f32[2,2,3,5]{{3,2,1,0}} parameter(2)
   %y = f32[1,8,8,5]{{3,2,1,0}} parameter(3)
+  %x = f32[1,4,4,5]{{3,2,1,0}} parameter(6)
   %m = f32[64,7]{{1,0}} parameter(4)
   %n = f32[7,5]{{1,0}} parameter(5)
   ROOT %r = {line}
@@ -240,7 +242,7 @@ def test_rows_are_added_and_replaced(monkeypatch, tmp_path):
     (["--target=tpu-v9"], "--target='tpu-v9' is unknown: choose one of tpu-v5e"),
     (["--target=tpu-v5e", "--chips=3"], "--chips=3: of tpu-v5e choose one of 1, 4, 8, 16"),
     (["--target=tpu-v5e", "--steps=plain,generator"], "--steps: generator is unknown: choose among critic, plain"),
-    (["--target=tpu-v5e", "--chips=4", "--batch=6"], "--batch=6 does not divide over 4 devices"),
+    (["--target=tpu-v5e", "--chips=8", "--batch=12"], "--batch=12 does not divide over 8 devices"),
     (["--target=tpu-v5e", "--json={folder}/text.json"], "text.json is no JSON"),
     (["--target=tpu-v5e", "--json={folder}/other.json"], "other.json holds something else than rows of this benchmark"),
   ],
