@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import as_partial, conditional_step, is_eager, keep_in_range, to_sphere
+from prt_jax.attacks import conditional_step, keep_in_range, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
 _FIRST_SHARE = 0.5  # of the gradient's direction in the first step's perturbation; it falls linearly to 0
@@ -58,7 +59,7 @@ def explore(
   """
   if num_outputs < 1 or num_steps < 1:
     raise UserError(f"num_outputs={num_outputs} and num_steps={num_steps} must be at least 1")
-  restore = as_partial(restore)
+  restore = as_program(restore, y, z)
   eager = is_eager(restore)
   eps = radius(y.shape[1:], min_input_psnr)
   step = _step if eager else _compiled_step
@@ -111,7 +112,7 @@ def random_outputs(
   Returns:
     [N,H,W,3].
   """
-  restore = as_partial(restore)
+  restore = as_program(restore, y, z)
   call = restore if is_eager(restore) else functools.partial(_compiled_restore, restore)
   eps = radius(y.shape[1:], min_input_psnr)
   outputs = [call(y, z)]

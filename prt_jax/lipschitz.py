@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import adversarial_search, as_partial, ifgsm, l2_norm, restore_seeds, to_sphere
+from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, to_sphere
 from prt_jax.metrics import lipschitz_lower_bound
+from prt_jax.programs import as_program
 from prt_jax.randomness import normal
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
@@ -84,7 +85,7 @@ def jacobian_lower_bound(
   Returns:
     (||J v|| [B] float32, v [B, ...] of unit norm).
   """
-  restore = as_partial(restore)
+  restore = as_program(restore, y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
     direction = _power_step(restore, y, z, direction)

@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import START_SHARE, as_partial, ifgsm, is_eager, restore_seeds
+from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
 from prt_jax.metrics import lipschitz_lower_bound, psnr
+from prt_jax.programs import as_program, is_eager
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
 _LUMA_OFFSET = 16 / 255
-
-_compiled_restore = jax.jit(restore_seeds)
 
 
 @contextlib.contextmanager
@@ -37,9 +36,9 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
     UserError: the restorer raises, or returns something that is no batch of RGB images in floating point, or is not
       finite.
   """
-  restore = as_partial(restore)
   with in_restorers_code(y):
-    x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+    restore = as_program(restore, y, first_draw(z))
+    x = (restore_seeds if is_eager(restore) else compiled_restore_seeds)(restore, y, z)
   if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.floating):
     kind = x.dtype if isinstance(x, jax.Array) else type(x).__name__
     raise UserError(f"the restorer returns {kind}: it must return one floating-point array of images [B,H,W,3]")

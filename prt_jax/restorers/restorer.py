@@ -8,16 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import is_eager
 from prt_jax.errors import UserError
+from prt_jax.programs import is_eager
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restorer:
   """Attributes:
   name: for reports.
-  restore: (y [B,h,w,3], z) -> x [B,H,W,3], one draw of z; RGB in [0, 1], x not clipped. Where it is a
-    jax.tree_util.Partial, its weights enter compiled programs as arguments, not as constants.
+  restore: (y [B,h,w,3], z) -> x [B,H,W,3], one draw of z; RGB in [0, 1], x not clipped.
   draw_noise: (keys [B], measurement shape (h,w,3), S) -> z with leaves [S, B, ...]; None: deterministic.
   multiple: h and w must be multiples of it.
   degrade: x -> y, the degradation without its noise that the restorer was made for; None: unknown.
@@ -38,7 +37,7 @@ class Restorer:
 
   @property
   def eager(self) -> bool:
-    """Whether it must not be traced (attacks.is_eager)."""
+    """Whether it must not be traced (programs.is_eager)."""
     return is_eager(self.restore)
 
   def noise(self, keys: jax.Array, measurement_shape: tuple[int, ...], num_seeds: int) -> Any:
