@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax.models.convolution import CONVOLVED
+from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
@@ -190,15 +191,19 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   several times slower there; elsewhere, and inside a jit of the caller's, they are one compiled loop.
 
   Args:
-    restore, y, z, key: as in adversarial_search; y in [0, 1]. Programs are compiled once for what restore computes,
-      whatever the values of its weights (programs.as_program). A restore with an attribute `eager` that is true is
-      neither traced nor vmapped, only differentiated.
+    restore, y, z, key: as in adversarial_search; y in [0, 1], or uint8. Programs are compiled once for what restore
+      computes, whatever the values of its weights (programs.as_program). A restore with an attribute `eager` that is
+      true is neither traced nor vmapped, only differentiated.
     alpha: sup-norm bound, pixels in [0, 1] (the paper's alpha / 255).
     num_steps: T.
 
   Returns:
     delta, shaped like y, |delta| <= alpha everywhere.
+
+  Raises:
+    UserError: pixels of y in another range.
   """
+  y = jnp.asarray(as_pixels(y, "ifgsm"))
   restore = as_program(restore, y, first_draw(z))
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])

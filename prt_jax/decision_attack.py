@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.attacks import Restore, first_draw, restore_seeds, sign_ascent
+from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 
 
@@ -48,8 +49,9 @@ def decision_attack(
     num_steps: T.
 
   Raises:
-    ValueError: logits of a wrong shape, or a target that is no class.
+    ValueError: logits of a wrong shape, a target that is no class, or pixels of y in another range.
   """
+  y = jnp.asarray(as_pixels(y, "decision_attack"))
   restore = as_program(restore, y, first_draw(z))
   x = _pictures(restore, z, y)
   classify = as_program(classify, x)

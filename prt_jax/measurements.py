@@ -10,7 +10,8 @@ import numpy as np
 
 from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.metrics import lipschitz_lower_bound, psnr
+from prt_jax.metrics import consistency_psnr, lipschitz_lower_bound, per_pixel_std, psnr
+from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
@@ -83,10 +84,15 @@ def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
   check_size(x, reference)
   luma, reference_luma = (
     (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
-    for image in (np.asarray(x, np.float64), np.asarray(reference, np.float64))
+    for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
     return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+
+
+# Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
+unchecked_consistency_psnr = jax.jit(consistency_psnr)
+unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
 def attack(
