@@ -15,6 +15,8 @@ import optax
 
 from prt_jax.models.convolution import CONVOLVED
 from prt_jax.models.formulations import formulation_of
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
 Restore = Callable[[jax.Array, Any], jax.Array]
@@ -223,21 +225,25 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   several times slower there; elsewhere, and inside a jit of the caller's, they are one compiled loop.
 
   Args:
-    restore, y, z, key: as in adversarial_search; y in [0, 1]. Programs are compiled once a restore: pass the same
-      function again, or a jax.tree_util.Partial of one, whose weights are then arguments of the program. A
-      restore with an attribute `eager` that is true is neither traced nor vmapped, only differentiated.
+    restore, y, z, key: as in adversarial_search; y in [0, 1], or uint8. Programs are compiled once for what restore
+      computes, whatever the values of its weights (programs.as_program). A restore with an attribute `eager` that is
+      true is neither traced nor vmapped, only differentiated.
     alpha: sup-norm bound, pixels in [0, 1] (the paper's alpha / 255).
     num_steps: T.
 
   Returns:
     delta, shaped like y, |delta| <= alpha everywhere.
+
+  Raises:
+    UserError: pixels of y in another range.
   """
-  restore = as_partial(restore)
+  y = jnp.asarray(as_pixels(y, "ifgsm"))
+  restore = as_program(restore, y, first_draw(z))
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
   delta = _clip_change(y, START_SHARE * alpha * (2 * noise - 1), alpha)
   eager = is_eager(restore)
-  reference = (restore_seeds if eager else _compiled_restore_seeds)(restore, y, z)
+  reference = (restore_seeds if eager else compiled_restore_seeds)(restore, y, z)
   distance = jax.tree_util.Partial(_distance, restore, z, jax.lax.stop_gradient(reference))
   return sign_ascent(distance, y, delta, alpha=alpha, num_steps=num_steps, eager=eager)
 
@@ -302,14 +308,9 @@ def keep_in_range(y: jax.Array, delta: jax.Array) -> jax.Array:
   return jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1)) - y
 
 
-def as_partial(restore: Restore) -> jax.tree_util.Partial:
-  """restore as an argument of compiled programs: its identity decides whether a program fits."""
-  return restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
-
-
-def is_eager(restore: Restore) -> bool:
-  """Whether restore must not be traced (a PyTorch module, say): it, or what it is a Partial of, says so."""
-  return getattr(getattr(restore, "func", restore), "eager", False)
+def first_draw(z: Any) -> Any:
+  """The first seed's part of z, leaves [S, ...] -> [...]."""
+  return jax.tree.map(operator.itemgetter(0), z)
 
 
 def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
@@ -320,7 +321,7 @@ def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   return jax.vmap(restore, (None, 0))(y, z)
 
 
-_compiled_restore_seeds = jax.jit(restore_seeds)
+compiled_restore_seeds = jax.jit(restore_seeds)
 
 
 def l2_norm(delta: jax.Array) -> jax.Array:

@@ -97,7 +97,7 @@ def test_seeds_merged_are_the_seeds_one_by_one(world, train):
       begun, _ = begin(game, state.generator_params, stats, y, train=train)
       arguments = game, state.generator_params, stats, begun
       return complete_seeds(*arguments, z, train=train), [
-        complete(*arguments, jax.tree.map(lambda leaf: leaf[i], z), train=train) for i in range(3)
+        complete(*arguments, jax.tree.map(lambda leaf, i=i: leaf[i], z), train=train) for i in range(3)
       ]
 
     (merged, merged_stats), alone = restore(y, z)
