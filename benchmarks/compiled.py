@@ -175,22 +175,26 @@ def _estimated_shape(game, image):
 
 def _attack(game, shared, y, z, reference):
   """One step of the search of step.generator_step, its first restorations given."""
-  from prt_jax.attacks import adversarial_search
-  from prt_jax.game import begin, complete
+  import jax
+  import jax.numpy as jnp
+
+  from prt_jax.attacks import ascend, sum_over_seeds
+  from prt_jax.game import begin, complete_seeds
 
   params, batch_stats, key = shared
-  generator, train = (game, params, batch_stats), game.config.attack.batch_norm != "frozen"
-  return adversarial_search(
-    lambda begun, z: game.degradation.estimated(complete(*generator, begun, z, train=train)[0]),
-    y,
-    z,
-    key,
-    eps=game.config.attack.eps,
-    num_steps=1,
-    learning_rate=game.config.attack.learning_rate,
-    reference=reference,
-    begin=lambda y: begin(*generator, y, train=train)[0],
-    seeds_at_once=game.seeds_at_once,
+  train, estimated = game.config.attack.batch_norm != "frozen", jax.vmap(game.degradation.estimated)
+
+  def squares(begun, reference, z):
+    restored, _ = complete_seeds(game, params, batch_stats, begun, z, train=train)
+    return jnp.sum((estimated(restored) - reference) ** 2)
+
+  def total_change(delta):
+    begun, _ = begin(game, params, batch_stats, y + delta, train=train)
+    return sum_over_seeds(squares, begun, reference, z, game.seeds_at_once) / len(reference)
+
+  attack = game.config.attack
+  return ascend(
+    total_change, key, y.shape, eps=attack.eps, num_steps=1, learning_rate=attack.learning_rate, unroll=True
   )
 
 
