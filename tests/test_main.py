@@ -1,5 +1,6 @@
 """Mistakes on the command line: one line, exit code 1, nothing written."""
 
+import functools
 import importlib
 import math
 import signal
@@ -128,6 +129,8 @@ def test_an_interruption_outside_of_training_is_one_line(module, tmp_path):
   process = subprocess.Popen(
     [sys.executable, "-m", f"prt_jax.{module}", *flags[module]], cwd=ROOT,
     env=environment(PYTHONPATH=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    # A shell's background jobs, these tests perhaps, are started with SIGINT ignored, and pass that on.
+    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
   )  # fmt: skip
   while process.stdout.readline() != "busy\n":
     assert process.poll() is None
