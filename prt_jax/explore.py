@@ -74,7 +74,7 @@ def explore_image(
     check_size(draws[0], pair.x)
   first_z = jax.tree.map(lambda leaf: leaf[0], z)
   bounds = {"num_outputs": num_outputs, "min_input_psnr": min_input_psnr}
-  with in_restorers_code(y):
+  with in_restorers_code(restorer.restore, y, first_z):
     delta, found = explore(restorer.restore, y, first_z, explore_key, num_steps=num_steps, **bounds)
   rows = {"explored": found, "random": random_outputs(restorer.restore, y, first_z, random_key, **bounds)}
   if restorer.stochastic:
