@@ -31,7 +31,7 @@ def in_restorers_code(restore: Any, y: jax.Array, z: Any) -> Iterator[None]:
   except UserError:
     raise
   except Exception as error:
-    way_out = diagnose(restore, y, z)
+    way_out = diagnose(error, restore, y, z)
     raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)}){way_out}") from error
 
 
@@ -54,6 +54,25 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
     )
   if not jnp.isfinite(x).all():
     raise UserError(f"the restorer returns NaN or inf for a measurement {y.shape} with pixels in [0, 1]")
+  return x
+
+
+REPEATABLE = 1e-4  # of white; what the order of additions on an accelerator may change is less, noise that matters more
+
+
+def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
+  """restore_all, called twice.
+
+  Raises:
+    UserError: as restore_all, or the two results differ: the restorer draws noise of its own, which would be taken for
+      a change that an attack has made.
+  """
+  x, again = restore_all(restore, y, z), restore_all(restore, y, z)
+  if x.shape != again.shape or jnp.abs(x - again).max() > REPEATABLE:
+    raise UserError(
+      "the restorer gives different outputs for one input: it draws noise of its own (dropout that is left on, "
+      "torch.randn, numpy.random). Switch it off, or take it as an argument: a function of (y, z), with draw_noise"
+    )
   return x
 
 

@@ -111,3 +111,13 @@ def test_two_images_of_one_name_are_refused(tmp_path):
   Image.fromarray(random_pixels(0, 16, 16)).save(folder / "a.bmp")
   with pytest.raises(UserError, match="would share their results' name"):
     restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+
+
+def test_a_restorer_with_noise_of_its_own_is_refused(tmp_path, monkeypatch):
+  (tmp_path / "draws_noise.py").write_text(
+    "import numpy as np\ndef restore(y):\n  return y + np.random.normal(size=y.shape).astype('float32')\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  with pytest.raises(UserError, match="different outputs for one input"):
+    restore.main(["--restorer=draws_noise:restore", f"--input={folder}", f"--output={tmp_path / 'out'}"])

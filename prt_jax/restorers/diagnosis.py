@@ -7,14 +7,20 @@ import jax
 
 from prt_jax.programs import is_eager
 
+# Of JAX and of Flax, where a trace's values are kept or a module's state is changed while it is traced.
+_STATEFUL = ("UnexpectedTracerError", "TraceContextError")
 
-def diagnose(restore: Any, y: jax.Array, z: Any) -> str:
+
+def diagnose(error: Exception, restore: Any, y: jax.Array, z: Any) -> str:
   """"; " and what to do, or nothing.
 
   Args:
-    restore: (y, z) -> x, which has raised.
+    error: what was raised.
+    restore: (y, z) -> x, which has raised it.
     y, z: what it was called with.
   """
+  if type(error).__name__ in _STATEFUL:
+    return "; it changes a state of its own (a random key, say): draw noise by draw_noise, and keep the rest as it is"
   if (torch := sys.modules.get("torch")) and not is_eager(restore):
     tensor = torch.full((len(y), y.shape[-1], *y.shape[1:-1]), 0.5)
     if isinstance(_result(restore, tensor, z), torch.Tensor):
