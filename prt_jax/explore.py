@@ -14,7 +14,7 @@ import numpy as np
 
 from prt_jax import restorer_flags
 from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.exploration import explore, pairwise_distances, random_outputs
 from prt_jax.image_pairs import Pair
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
-  output = output_folder(arguments.output)
   restorer, pairs, _ = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
   records = []
   for index, pair in enumerate(pairs):
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)

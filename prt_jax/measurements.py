@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import START_SHARE, as_partial, ifgsm, is_eager, restore_seeds
+from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.metrics import lipschitz_lower_bound, psnr
+from prt_jax.metrics import consistency_psnr, lipschitz_lower_bound, per_pixel_std, psnr
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
 _LUMA_OFFSET = 16 / 255
-
-_compiled_restore = jax.jit(restore_seeds)
 
 
 @contextlib.contextmanager
@@ -37,9 +37,9 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
     UserError: the restorer raises, or returns something that is no batch of RGB images in floating point, or is not
       finite.
   """
-  restore = as_partial(restore)
   with in_restorers_code(y):
-    x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+    restore = as_program(restore, y, first_draw(z))
+    x = (restore_seeds if is_eager(restore) else compiled_restore_seeds)(restore, y, z)
   if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.floating):
     kind = x.dtype if isinstance(x, jax.Array) else type(x).__name__
     raise UserError(f"the restorer returns {kind}: it must return one floating-point array of images [B,H,W,3]")
@@ -84,10 +84,15 @@ def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
   check_size(x, reference)
   luma, reference_luma = (
     (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
-    for image in (np.asarray(x, np.float64), np.asarray(reference, np.float64))
+    for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
     return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+
+
+# Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
+unchecked_consistency_psnr = jax.jit(consistency_psnr)
+unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
 def attack(
