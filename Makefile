@@ -2,15 +2,24 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test compiled compiled-gpu lint clean
+.PHONY: demo test wheel compiled compiled-gpu lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
 	$(RUN) -m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo
 
-test: .venv/tests
+test: .venv/tests wheel
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What a user installs, in an environment of its own that sees no checkout; the other packages are those of .venv.
+wheel: .venv/tests
+	rm -rf .venv/dist .venv/wheel
+	$(RUN) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .venv/dist .
+	$(RUN) -m venv --without-pip .venv/wheel
+	$(RUN) -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" > .venv/packages.pth
+	cp .venv/packages.pth .venv/wheel/lib/python3.*/site-packages
+	$(RUN) -m pip --python .venv/wheel/bin/python install --quiet --no-deps --no-index .venv/dist/*.whl
 
 # What a TPU's compiler makes of small training steps, compared with what is recorded (RECORD=--record: records it).
 compiled: .venv/tests .venv/compiler-tpu

@@ -6,13 +6,13 @@ Published (figure, axes only): FID worsens with the factor, worst for determinis
 Measured here: a full run, not yet.
 """
 
-from configs import default
+from prt_jax.config import VARIANTS, base, finish
 
 
-def get_config(arg=default.VARIANTS[0]):
-  config = default.base()
+def get_config(arg=VARIANTS[0]):
+  config = base()
   config.data.update(name="imagenet_resized/64x64", resize=0, train_fraction=1.0)
   config.model.update(width=32, critic_width=32)
   config.degradation.factor = 4
   config.attack.eps = 0.553
-  return default.finish(config, arg)
+  return finish(config, arg)

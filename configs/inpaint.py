@@ -7,11 +7,11 @@ Published, stochastic-erratic | stochastic-robust | deterministic-erratic | dete
 Measured here: docs/results.md at `mini` scale; six finite full-size steps on a CPU (README), a full run not yet.
 """
 
-from configs import default
+from prt_jax.config import VARIANTS, base, finish
 
 
-def get_config(arg=default.VARIANTS[0]):
-  config = default.base()
+def get_config(arg=VARIANTS[0]):
+  config = base()
   config.degradation.kind = "inpainting"
   config.attack.eps = 2.5
-  return default.finish(config, arg)
+  return finish(config, arg)

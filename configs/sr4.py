@@ -6,11 +6,11 @@ Published (figure, axes only): FID worsens with the factor, worst for determinis
 Measured here: docs/results.md at `mini` scale; a full run, not yet.
 """
 
-from configs import default
+from prt_jax.config import VARIANTS, base, finish
 
 
-def get_config(arg=default.VARIANTS[0]):
-  config = default.base()
+def get_config(arg=VARIANTS[0]):
+  config = base()
   config.degradation.factor = 4
   config.attack.eps = 0.553
-  return default.finish(config, arg)
+  return finish(config, arg)

@@ -6,11 +6,11 @@ Published (precision / recall, sqrt(R) in 1e-3): deterministic-erratic 1.00 / .2
 Measured here: docs/toys.md.
 """
 
-from configs import default
+from prt_jax.config import VARIANTS, base, finish
 
 
-def get_config(arg=default.VARIANTS[0]):
-  config = default.base()
+def get_config(arg=VARIANTS[0]):
+  config = base()
   config.data.update(source="points", name="disk", placement="device")
   config.degradation.kind = "first_coordinate"
   config.model.update(kind="mlp", width=512, critic_width=512)
@@ -22,4 +22,4 @@ def get_config(arg=default.VARIANTS[0]):
     num_steps=20_000, batch_size=256, log_every_steps=900, checkpoint_every_steps=900, image_every_steps=900,
     steps_per_dispatch=300, keep_checkpoints=5,
   )  # fmt: skip
-  return default.finish(config, arg)
+  return finish(config, arg)

@@ -5,10 +5,10 @@ Published: no GANs, only two hand-made estimators (precision / recall .95 / .71 
 Measured here: docs/toys.md.
 """
 
-from configs import default, toy_disk
+from prt_jax.config import VARIANTS, load
 
 
-def get_config(arg=default.VARIANTS[0]):
-  config = toy_disk.get_config(arg).unlock()
+def get_config(arg=VARIANTS[0]):
+  config = load(f"toy_disk:{arg}").unlock()
   config.data.name = "ellipses"
   return config.lock()

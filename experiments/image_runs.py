@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from configs.default import SCALES, VARIANTS
 from experiments.results import FOLDER, mean_and_spread
 from experiments.side_by_side import default_jobs, run_all
 from experiments.toy_training import Stopped
 from prt_jax import evaluate, parallel, report, train
 from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.config import SCALES, VARIANTS
 from prt_jax.errors import UserError
 from prt_jax.game import Game, init_state, make_game
 from prt_jax.state import TrainState
@@ -40,8 +40,8 @@ class ImageRun(NamedTuple):
 
   Attributes:
     config: a file of configs/, without its folder and ending.
-    variant: one of configs.default.VARIANTS.
-    scale: "paper", or a key of configs.default.SCALES.
+    variant: one of prt_jax.config.VARIANTS.
+    scale: "paper", or a key of prt_jax.config.SCALES.
     seed: of the run.
     fields: {config field: value}, changed against that config.
   """
@@ -67,13 +67,13 @@ class ImageRun(NamedTuple):
     try:
       config.update_from_flattened_dict({"seed": self.seed, **self.fields})
     except (KeyError, AttributeError, TypeError) as error:
-      raise UserError(f"{error}: configs/default.py lists all fields") from error
+      raise UserError(f"{error}: prt_jax/config.py lists all fields") from error
     return config
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
   """The arguments that both comparisons take."""
-  parser.add_argument("--scale", default="mini", choices=["paper", *SCALES], help="of configs/default.py")
+  parser.add_argument("--scale", default="mini", choices=["paper", *SCALES], help="of prt_jax/config.py")
   parser.add_argument("--path", help="a folder of images (data.source=folder); default: the config's own source")
   parser.add_argument("--feature_weights", default="", help="SqueezeNet 1.1 .npz: a second evaluation, in its features")
   parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")

@@ -52,7 +52,7 @@ def make_config(task: str, demo: bool, weight: float, noise_std: float, changes:
   try:
     config.update_from_flattened_dict(changes)
   except (KeyError, TypeError) as error:
-    raise UserError(f"--set: {str(error).splitlines()[0]}; configs/default.py lists all fields") from error
+    raise UserError(f"--set: {str(error).splitlines()[0]}; prt_jax/config.py lists all fields") from error
   config.optim.robust_weight, config.degradation.noise_std = weight, noise_std
   return config
 

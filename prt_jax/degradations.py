@@ -194,7 +194,7 @@ def make_degradation(degradation_config, image_size: int) -> Degradation:
   """The degradation a config describes.
 
   Args:
-    degradation_config: has kind, factor, noise_std and, if it is not 'exact', consistency (configs/default.py).
+    degradation_config: has kind, factor, noise_std and, if it is not 'exact', consistency (prt_jax/config.py).
     image_size: side of the square images, pixels.
 
   Raises:

@@ -88,7 +88,7 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   """Builds the game a config describes.
 
   Args:
-    config: see configs/default.py.
+    config: see prt_jax/config.py.
     axis_name: the device axis of the step, None where it runs outside a mapped axis.
     platform: 'cpu', 'gpu' or 'tpu', for the formulation of convolutions; None = JAX's default backend.
 

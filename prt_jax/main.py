@@ -1,4 +1,4 @@
-"""The command line: python -m prt_jax.main --config=configs/NAME.py[:VARIANT[,SCALE]] [--workdir=DIR] [--mode=...]"""
+"""The command line: python -m prt_jax.main --config=NAME[:VARIANT[,SCALE]] [--workdir=DIR] [--mode=...]"""
 
 import logging as stdlib_logging
 import os
@@ -9,12 +9,13 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from prt_jax.config import config_file
 from prt_jax.errors import UserError
 from prt_jax.stop_request import EXIT_CODE
 
 PACKAGE = pathlib.Path(__file__).parent
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:VARIANT[,SCALE]]")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "NAME[:VARIANT[,SCALE]], or a file: configs/NAME.py[:...]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval"], "what to do in the workdir")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
@@ -31,6 +32,7 @@ def default_workdir(argument: str) -> pathlib.Path:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, with every mistake of the command line as a UserError."""
+  argv = with_config_file(argv)
   try:
     rest = flags.FLAGS(argv)
     if _CONFIG.value is not None:
@@ -39,16 +41,26 @@ def parse_flags(argv: list[str]) -> list[str]:
   except Exception as error:
     raise UserError(_reason(error)) from error
   if _CONFIG.value is None:
-    raise UserError("no config: pass --config=configs/NAME.py[:VARIANT[,SCALE]], for example configs/sr16.py")
+    raise UserError("no config: pass --config=NAME[:VARIANT[,SCALE]], for example --config=sr16:stochastic-robust,demo")
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: flags are written --NAME=VALUE")
   return rest
 
 
+def with_config_file(argv: list[str]) -> list[str]:
+  """argv with --config=PATH for --config=NAME (or --config NAME); UserError for an unknown name."""
+  name = config_argument(argv)
+  if not name:
+    return argv
+  place = next(index for index, argument in enumerate(argv) if argument.partition("=")[0] in ("--config", "-config"))
+  end = place + (1 if "=" in argv[place] else 2)
+  return [*argv[:place], f"--config={config_file(name)}", *argv[end:]]
+
+
 def _reason(error: Exception) -> str:
   """One line of an exception that may quote a whole traceback."""
   if isinstance(error, KeyError | AttributeError):
-    return f"unknown config field {error.args[0]}: configs/default.py lists all fields"
+    return f"unknown config field {error.args[0]}: prt_jax/config.py lists all fields"
   last_line = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
   _, quoted, reason = last_line.rpartition(f"{UserError.__name__}: ")
   return reason if quoted else f"{last_line}; python -m prt_jax.main --help lists the flags"

@@ -14,7 +14,7 @@ from prt_jax.data.preprocess import describe_preprocessing
 from prt_jax.data.split import MAX_FRACTION_WITHOUT_VALIDATION, Split, describe_split, train_mask
 from prt_jax.errors import UserError
 
-INSTALL = "pip install -r requirements.txt"
+INSTALL = "pip install -r requirements.txt, or prt_jax with its extra [tensorflow]"
 DOWNLOAD_RETRIES = 4  # of TFDS's 10, whose pauses double: 3 seconds
 
 
@@ -123,7 +123,7 @@ def _download_and_prepare(builder):
   except Exception as error:
     raise UserError(
       f"TFDS cannot download and prepare {builder.name} ({one_line(error)}): {_manual_way(builder.name)}, "
-      "or try the embedded photographs with --config=configs/NAME.py:VARIANT,demo"
+      "or try the embedded photographs with --config=NAME:VARIANT,demo"
     ) from error
 
 

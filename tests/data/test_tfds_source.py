@@ -139,7 +139,7 @@ def test_a_failed_download_names_the_manual_way_and_the_demo(make_data, tmp_path
   data = make_data(source="tfds", name="celeb_a", path=str(tmp_path / "empty"), image_size=64, resize=102)
   with user_error(
     "celeb_a", "quota exceeded", "img_align_celeba.zip", "list_eval_partition.txt",
-    "--config.data.source=folder --config.data.path=DIR", "--config=configs/NAME.py:VARIANT,demo",
+    "--config.data.source=folder --config.data.path=DIR", "--config=NAME:VARIANT,demo",
   ):  # fmt: skip
     prepare(data)
   assert not list((tmp_path / "cache").glob("tfds*"))
@@ -167,7 +167,7 @@ def test_names_that_do_not_work(make_data, tmp_path, user_error, no_network, nam
 
 def test_without_tfds_the_error_says_what_to_install(make_data, user_error, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-  with user_error("pip install -r requirements.txt", "--config.data.source=folder"):
+  with user_error("pip install -r requirements.txt", "extra [tensorflow]", "--config.data.source=folder"):
     prepare(make_data(source="tfds", name="celeb_a"))
 
 
