@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import pathlib
 import time
@@ -120,11 +121,20 @@ def writing(workdir: pathlib.Path):
 
 def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
   """check_workdir, but for a run that left no checkpoint: its config and data are forgotten, nothing came of them."""
-  if any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists():
-    return check_workdir(workdir, config)
-  if parallel.is_primary():
+  has_trained = any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists()
+  if has_trained or not is_of_a_run(workdir / "config.json", config):
+    check_workdir(workdir, config)
+  elif parallel.is_primary():
     for name in ("config.json", DATA_FILE):
       (workdir / name).unlink(missing_ok=True)
+
+
+def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
+  """Whether a config.json is a training run's, and no other program's."""
+  try:
+    return json.loads(path.read_bytes()).keys() == set(config.keys())
+  except (OSError, ValueError, AttributeError):
+    return False
 
 
 def _train(game, schedule, dataset, state, step, workdir, checkpoints):

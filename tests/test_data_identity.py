@@ -10,6 +10,7 @@ from prt_jax.checkpoints import check_workdir, claim_workdir
 from prt_jax.data import prepare
 from prt_jax.data_identity import FILE, check_data, claim_data
 from prt_jax.errors import UserError
+from prt_jax.train import check_run
 
 
 @pytest.fixture
@@ -72,3 +73,22 @@ def test_a_damaged_record_is_named(config, tmp_path, content):
 def test_the_record_tells_no_place(config, tmp_path):
   claim_data(tmp_path, prepare(config.data))
   assert json.loads((tmp_path / FILE).read_text()).keys() == {"fingerprint", "counts", "digests"}
+
+
+def test_a_run_without_a_checkpoint_gives_its_place_to_another_but_no_other_program_does(config, tmp_path):
+  run = tmp_path / "run"
+  claim_workdir(run, config)
+  claim_data(run, prepare(config.data))
+  config.optim.learning_rate = 0.5
+  (run / "checkpoints" / "2").mkdir(parents=True)
+  with pytest.raises(UserError, match=r"optim\.learning_rate is 0\.001 there, 0\.5 here"):
+    check_run(run, config)
+  (run / "checkpoints" / "2").rmdir()
+  check_run(run, config)
+  claim_workdir(run, config)
+  assert not (run / FILE).exists()
+  for foreign in ('{"model_type": "bert"}', "[]", "no JSON"):
+    (run / "config.json").write_text(foreign)
+    with pytest.raises(UserError, match=r"different config|is not a config"):
+      check_run(run, config)
+    assert (run / "config.json").read_text() == foreign
