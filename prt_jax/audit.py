@@ -42,6 +42,8 @@ class Protocol:
   num_restarts: attacks from different starts; the strongest counts.
   num_jacobian_steps: power iterations for the Jacobian's norm; 0 = leave it out.
   noise_std: of the measurement noise, pixels in [0, 1]; consistency is then judged against it.
+  border: pixels on each side that PSNR-Y leaves out; None: the magnification, where there is one (scale_of), and 0 for
+    a restorer of one image size, a training run's.
   seed: of every random number.
   """
 
@@ -51,6 +53,7 @@ class Protocol:
   num_restarts: int = 1
   num_jacobian_steps: int = 10
   noise_std: float = 0.0
+  border: int | None = None
   seed: int = 0
 
   def __post_init__(self):
@@ -59,6 +62,8 @@ class Protocol:
     for name in ("num_steps", "num_seeds", "num_restarts"):
       if getattr(self, name) < 1:
         raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+    if self.border is not None and self.border < 0:
+      raise UserError(f"border={self.border} must not be negative: 0 leaves out nothing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +138,20 @@ def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
     yield _audit_image(restorer, pair, protocol, key, programs)
 
 
+def scale_of(x: np.ndarray, y: np.ndarray) -> int:
+  """By how much larger x [H,W,3] is than y [h,w,3], if it is by the same whole number along both sides; otherwise 1."""
+  scale = max(1, x.shape[0] // y.shape[0])
+  return scale if x.shape[:2] == (scale * y.shape[0], scale * y.shape[1]) else 1
+
+
+def _border(restorer, pair, protocol):
+  """The protocol's border for one image, in pixels."""
+  if protocol.border is not None:
+    return protocol.border
+  scale = scale_of(pair.x, pair.y)
+  return 0 if restorer.image_size or scale == 1 else scale
+
+
 def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
@@ -143,7 +162,8 @@ def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, progr
   restore = programs[y.shape]
   result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
   if pair.x is not None:
-    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
+    result["border"] = border = _border(restorer, pair, protocol)
+    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x, border) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
   if restorer.degrade is not None:
     degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
     if degraded.shape[1:] != y.shape[1:]:
@@ -199,6 +219,7 @@ def summarise(
     "num_images": len(images),
     "protocol": dataclasses.asdict(protocol),
     "psnr_y_db": mean("psnr_y_db"),
+    "border": sorted({image["border"] for image in images if "border" in image}),
     "consistency_db": mean("consistency_db"),
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
     "per_pixel_std": mean("per_pixel_std"),

@@ -78,8 +78,8 @@ def _kind(report):
 
 def _summary(report):
   rows = [
-    ("Distortion", _db(report["psnr_y_db"], "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, without "
-     "4 pixels on each side. High is near the original, and says nothing of how natural the image looks."),
+    ("Distortion", _db(report["psnr_y_db"], "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, "
+     f"{_without(report['border'])}. High is near the original, and says nothing of how natural the image looks."),
     ("Consistency", _db(report["consistency_db"], "PSNR"), "Mean PSNR between the measurement and the restoration, "
      "degraded again. From about 45 dB the restoration explains its measurement; below, it invents."),
   ]
@@ -100,6 +100,11 @@ def _summary(report):
     f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows
   )
   return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
+
+
+def _without(borders):
+  pixels = " or ".join(map(str, borders))
+  return f"without {pixels} pixels on each side" if any(borders) else "whole images"
 
 
 def _robustness(report):

@@ -16,7 +16,6 @@ from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
 
-BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
 _LUMA_OFFSET = 16 / 255
 
@@ -104,11 +103,25 @@ def check_size(x, reference: np.ndarray) -> None:
     raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
 
 
-def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
-  """PSNR of the luma of two RGB images [H,W,3] in [0, 1], rounded to 8 bits, without BORDER pixels on each side; dB."""
+def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
+  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB.
+
+  Args:
+    x, reference: [H,W,3].
+    border: pixels on each side that do not count; the super-resolution literature takes the magnification.
+
+  Raises:
+    UserError: images of two sizes, or with nothing inside the border.
+  """
   check_size(x, reference)
+  if min(x.shape[:2]) <= 2 * border:
+    raise UserError(
+      f"PSNR-Y leaves out a border of {border} pixels, which is all of an image of {x.shape[0]}x{x.shape[1]}: "
+      "take less (--border=0)"
+    )
+  inside = (slice(border, x.shape[0] - border), slice(border, x.shape[1] - border))
   luma, reference_luma = (
-    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
+    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[inside]
     for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
