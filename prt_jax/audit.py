@@ -19,11 +19,12 @@ from prt_jax.image_pairs import Pair
 from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.measurements import (
   attack,
+  capped_consistency_psnr,
   psnr_y,
   restore_repeatably,
-  unchecked_consistency_psnr,
   unchecked_per_pixel_std,
 )
+from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program
@@ -169,7 +170,7 @@ def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, progr
     if degraded.shape[1:] != y.shape[1:]:
       raise UserError(f"degrade returns shape {degraded.shape[1:]} for a restoration of a measurement {y.shape[1:]}")
     seeds_of_y = jnp.broadcast_to(y, degraded.shape)
-    result["consistency_db"] = float(jnp.mean(unchecked_consistency_psnr(seeds_of_y, degraded)))
+    result["consistency_db"] = float(jnp.mean(capped_consistency_psnr(seeds_of_y, degraded)))
     if protocol.noise_std:
       result["residual_over_noise"] = float(jnp.mean((degraded - y) ** 2)) / protocol.noise_std**2
   if restorer.stochastic and len(x) > 1:
@@ -197,12 +198,15 @@ def summarise(
 ) -> dict:
   """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
 
-  A quantity that could not be measured (no original, no degradation) is None. A PSNR between equal images is infinite.
+  A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
+  the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
   """
 
+  def known(name):
+    return [image[name] for image in images if image.get(name) is not None]
+
   def mean(name):
-    values = [image[name] for image in images if image.get(name) is not None]
-    return float(np.mean(values)) if values else None
+    return float(np.mean(known(name))) if known(name) else None
 
   curve = []
   for index, alpha in enumerate(protocol.alphas):
@@ -210,7 +214,7 @@ def summarise(
     curve.append({
       "alpha": alpha,
       "input_psnr_db": float(np.mean([point["input_psnr_db"] for point in points])),
-      "output_psnr_db": float(np.mean([point["output_psnr_db"] for point in points])),
+      **_psnr_statistics("output_psnr_db", [point["output_psnr_db"] for point in points]),
       "lipschitz": max(point["lipschitz"] for point in points),
     })
   return {
@@ -218,15 +222,23 @@ def summarise(
     "stochastic": restorer.stochastic,
     "num_images": len(images),
     "protocol": dataclasses.asdict(protocol),
-    "psnr_y_db": mean("psnr_y_db"),
+    **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
     "border": sorted({image["border"] for image in images if "border" in image}),
-    "consistency_db": mean("consistency_db"),
+    **_psnr_statistics("consistency_db", known("consistency_db")),
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
     "per_pixel_std": mean("per_pixel_std"),
     "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
     "joint_index": joint_index(pictures),
     "robustness": curve,
     "images": list(images),
+  }
+
+
+def _psnr_statistics(name: str, values: Sequence[float]) -> dict:
+  statistics = {"": np.mean, "_median": np.median, "_minimum": np.min}
+  return {
+    **{f"{name}{ending}": float(reduce(values)) if values else None for ending, reduce in statistics.items()},
+    f"{name}_num_exact": sum(value >= PSNR_CAP for value in values),
   }
 
 

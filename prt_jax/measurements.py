@@ -11,7 +11,7 @@ import numpy as np
 from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
 from prt_jax.lipschitz import sure_lower_bound
-from prt_jax.metrics import consistency_psnr, per_pixel_std, psnr
+from prt_jax.metrics import PSNR_CAP, consistency_psnr, per_pixel_std, psnr
 from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
@@ -104,7 +104,7 @@ def check_size(x, reference: np.ndarray) -> None:
 
 
 def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
-  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB.
+  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB, at most PSNR_CAP.
 
   Args:
     x, reference: [H,W,3].
@@ -125,11 +125,16 @@ def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
     for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
-    return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+    return min(float(-10 * np.log10(np.mean((luma - reference_luma) ** 2))), PSNR_CAP)
 
 
 # Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
-unchecked_consistency_psnr = jax.jit(consistency_psnr)
+@jax.jit
+def capped_consistency_psnr(measurement: jax.Array, degraded: jax.Array) -> jax.Array:
+  """metrics.consistency_psnr, at most PSNR_CAP: [B] in dB."""
+  return jnp.minimum(consistency_psnr(measurement, degraded), PSNR_CAP)
+
+
 unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
@@ -146,7 +151,8 @@ def attack(
     num_steps: T.
 
   Returns:
-    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)),
+    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)), each
+    at most PSNR_CAP,
     "lipschitz": the largest ||f(y + delta, Z) - f(y, Z)|| / ||delta|| of the seeds}, y + delta, f(y + delta, Z)).
     The output PSNR is of the pictures, clipped to [0, 1] (a network without a last activation can be driven
     thousands of times beyond); the Lipschitz bound is of the function, not clipped, and lowered by float32's rounding.
@@ -171,8 +177,9 @@ def _change(x, attacked_x, y, attacked_y):
   seeds = len(x)
   # The inputs as the restorer saw them: y + delta was rounded.
   delta = jnp.broadcast_to(attacked_y - y, (seeds, *y.shape[1:]))
+  output_psnr = psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))
   return {
-    "input_psnr_db": psnr(attacked_y, y)[0],
-    "output_psnr_db": jnp.mean(psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))),
+    "input_psnr_db": jnp.minimum(psnr(attacked_y, y)[0], PSNR_CAP),
+    "output_psnr_db": jnp.mean(jnp.minimum(output_psnr, PSNR_CAP)),
     "lipschitz": jnp.max(sure_lower_bound(x[:, 0], attacked_x[:, 0], delta)),
   }
