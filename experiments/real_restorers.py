@@ -93,7 +93,7 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
         change, attacked_y, attacked_x = attack(restore, y, x, z, key, alpha=alpha / 255, num_steps=NUM_STEPS)
         line = {
           "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop, **change,
-          "psnr_y_db": psnr_y(x[0, 0], pair.x), "seconds": time.perf_counter() - start,
+          "psnr_y_db": psnr_y(x[0, 0], pair.x, SCALE), "seconds": time.perf_counter() - start,
         }
         save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}.png", eight_bits(attacked_x[0, 0]))
         save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}-input.png", eight_bits(attacked_y[0]))
@@ -115,7 +115,7 @@ def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Pa
   for network, (file, _) in NETWORKS.items():
     restore = load_network(network, file and weights / file, SCALE).restore
     restored = [restore_all(restore, jnp.asarray(pair.y[None]), jnp.zeros((1, 1)))[0, 0] for pair in pairs]
-    values = {pair.name: psnr_y(x, pair.x) for pair, x in zip(pairs, restored, strict=True)}
+    values = {pair.name: psnr_y(x, pair.x, SCALE) for pair, x in zip(pairs, restored, strict=True)}
     results[network] = {"mean": float(np.mean(list(values.values()))), "images": values}
     known = f" (known on Set5: {KNOWN_PSNR_Y[network]:.2f})" if network in KNOWN_PSNR_Y else ""
     print(f"{network}: PSNR-Y {results[network]['mean']:.3f} dB{known}", flush=True)

@@ -19,11 +19,12 @@ from prt_jax.image_pairs import Pair
 from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.measurements import (
   attack,
+  capped_consistency_psnr,
   psnr_y,
   restore_repeatably,
-  unchecked_consistency_psnr,
   unchecked_per_pixel_std,
 )
+from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program
@@ -42,6 +43,8 @@ class Protocol:
   num_restarts: attacks from different starts; the strongest counts.
   num_jacobian_steps: power iterations for the Jacobian's norm; 0 = leave it out.
   noise_std: of the measurement noise, pixels in [0, 1]; consistency is then judged against it.
+  border: pixels on each side that PSNR-Y leaves out; None: the magnification, where there is one (scale_of), and 0 for
+    a restorer of one image size, a training run's.
   seed: of every random number.
   """
 
@@ -51,6 +54,7 @@ class Protocol:
   num_restarts: int = 1
   num_jacobian_steps: int = 10
   noise_std: float = 0.0
+  border: int | None = None
   seed: int = 0
 
   def __post_init__(self):
@@ -59,6 +63,8 @@ class Protocol:
     for name in ("num_steps", "num_seeds", "num_restarts"):
       if getattr(self, name) < 1:
         raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+    if self.border is not None and self.border < 0:
+      raise UserError(f"border={self.border} must not be negative: 0 leaves out nothing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +139,20 @@ def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
     yield _audit_image(restorer, pair, protocol, key, programs)
 
 
+def scale_of(x: np.ndarray, y: np.ndarray) -> int:
+  """By how much larger x [H,W,3] is than y [h,w,3], if it is by the same whole number along both sides; otherwise 1."""
+  scale = max(1, x.shape[0] // y.shape[0])
+  return scale if x.shape[:2] == (scale * y.shape[0], scale * y.shape[1]) else 1
+
+
+def _border(restorer, pair, protocol):
+  """The protocol's border for one image, in pixels."""
+  if protocol.border is not None:
+    return protocol.border
+  scale = scale_of(pair.x, pair.y)
+  return 0 if restorer.image_size or scale == 1 else scale
+
+
 def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
@@ -143,13 +163,14 @@ def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, progr
   restore = programs[y.shape]
   result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
   if pair.x is not None:
-    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
+    result["border"] = border = _border(restorer, pair, protocol)
+    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x, border) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
   if restorer.degrade is not None:
     degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
     if degraded.shape[1:] != y.shape[1:]:
       raise UserError(f"degrade returns shape {degraded.shape[1:]} for a restoration of a measurement {y.shape[1:]}")
     seeds_of_y = jnp.broadcast_to(y, degraded.shape)
-    result["consistency_db"] = float(jnp.mean(unchecked_consistency_psnr(seeds_of_y, degraded)))
+    result["consistency_db"] = float(jnp.mean(capped_consistency_psnr(seeds_of_y, degraded)))
     if protocol.noise_std:
       result["residual_over_noise"] = float(jnp.mean((degraded - y) ** 2)) / protocol.noise_std**2
   if restorer.stochastic and len(x) > 1:
@@ -177,12 +198,15 @@ def summarise(
 ) -> dict:
   """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
 
-  A quantity that could not be measured (no original, no degradation) is None. A PSNR between equal images is infinite.
+  A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
+  the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
   """
 
+  def known(name):
+    return [image[name] for image in images if image.get(name) is not None]
+
   def mean(name):
-    values = [image[name] for image in images if image.get(name) is not None]
-    return float(np.mean(values)) if values else None
+    return float(np.mean(known(name))) if known(name) else None
 
   curve = []
   for index, alpha in enumerate(protocol.alphas):
@@ -190,7 +214,7 @@ def summarise(
     curve.append({
       "alpha": alpha,
       "input_psnr_db": float(np.mean([point["input_psnr_db"] for point in points])),
-      "output_psnr_db": float(np.mean([point["output_psnr_db"] for point in points])),
+      **_psnr_statistics("output_psnr_db", [point["output_psnr_db"] for point in points]),
       "lipschitz": max(point["lipschitz"] for point in points),
     })
   return {
@@ -198,14 +222,23 @@ def summarise(
     "stochastic": restorer.stochastic,
     "num_images": len(images),
     "protocol": dataclasses.asdict(protocol),
-    "psnr_y_db": mean("psnr_y_db"),
-    "consistency_db": mean("consistency_db"),
+    **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
+    "border": sorted({image["border"] for image in images if "border" in image}),
+    **_psnr_statistics("consistency_db", known("consistency_db")),
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
     "per_pixel_std": mean("per_pixel_std"),
     "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
     "joint_index": joint_index(pictures),
     "robustness": curve,
     "images": list(images),
+  }
+
+
+def _psnr_statistics(name: str, values: Sequence[float]) -> dict:
+  statistics = {"": np.mean, "_median": np.median, "_minimum": np.min}
+  return {
+    **{f"{name}{ending}": float(reduce(values)) if values else None for ending, reduce in statistics.items()},
+    f"{name}_num_exact": sum(value >= PSNR_CAP for value in values),
   }
 
 

@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
     num_seeds=arguments.num_seeds,
     num_restarts=arguments.num_restarts,
     num_jacobian_steps=arguments.num_jacobian_steps,
+    border=arguments.border,
     seed=arguments.seed,
   )
   restorer, pairs, noise_std = restorer_flags.load(arguments)
@@ -51,6 +52,9 @@ def _parser() -> Parser:
   parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
   parser.add_argument(
     "--num_jacobian_steps", type=int, default=10, help="power iterations for the Jacobian's norm; 0 = none; default 10"
+  )
+  parser.add_argument(
+    "--border", type=int, help="pixels on each side that PSNR-Y leaves out; default: the scale, for a training run 0"
   )
   return parser
 

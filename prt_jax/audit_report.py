@@ -12,6 +12,7 @@ from PIL import Image
 
 from prt_jax.audit import Pictures
 from prt_jax.curves import COLORS, Curve, draw_curves
+from prt_jax.metrics import PSNR_CAP
 
 WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
 NUM_WORST = 6  # images in the gallery
@@ -78,9 +79,9 @@ def _kind(report):
 
 def _summary(report):
   rows = [
-    ("Distortion", _db(report["psnr_y_db"], "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, without "
-     "4 pixels on each side. High is near the original, and says nothing of how natural the image looks."),
-    ("Consistency", _db(report["consistency_db"], "PSNR"), "Mean PSNR between the measurement and the restoration, "
+    ("Distortion", _psnr(report, "psnr_y_db", "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, "
+     f"{_without(report['border'])}. High is near the original, and says nothing of how natural the image looks."),
+    ("Consistency", _psnr(report, "consistency_db", "PSNR"), "Mean PSNR between the measurement and the restoration, "
      "degraded again. From about 45 dB the restoration explains its measurement; below, it invents."),
   ]
   if "residual_over_noise" in report:
@@ -102,6 +103,11 @@ def _summary(report):
   return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
 
 
+def _without(borders):
+  pixels = " or ".join(map(str, borders))
+  return f"without {pixels} pixels on each side" if any(borders) else "whole images"
+
+
 def _robustness(report):
 
   def points(robustness):
@@ -114,7 +120,9 @@ def _robustness(report):
   curves.append(Curve(points(report["robustness"]), "mean", COLORS[1], 2.5))
   rows = "".join(
     f"<tr><td>{255 * point['alpha']:.3g}/255</td><td>{_number(point['input_psnr_db'])}</td>"
-    f"<td>{_number(point['output_psnr_db'])}</td><td>{_number(point['lipschitz'])}</td></tr>"
+    f"<td>{_number(point['output_psnr_db'])}</td><td>{_number(point['output_psnr_db_median'])}</td>"
+    f"<td>{_number(point['output_psnr_db_minimum'])}</td><td>{point['output_psnr_db_num_exact']}</td>"
+    f"<td>{_number(point['lipschitz'])}</td></tr>"
     for point in report["robustness"]
   )
   return (
@@ -123,7 +131,8 @@ def _robustness(report):
     "pictures are, clipped to black and white. Below the dotted line the restoration changed more than its input. "
     "Another attack may find a worse change: none of these curves is too pessimistic.</p>"
     + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
-    + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>largest K</th></tr>"
+    + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>median</th><th>least</th>"
+    f"<th>at {PSNR_CAP:.0f} dB</th><th>largest K</th></tr>"
     + rows + "</table>"
   )
 
@@ -210,5 +219,12 @@ def _number(value):
   return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def _db(value, name):
-  return "not measured" if value is None else f"{_number(value)} dB {name}"
+def _psnr(report, key, name):
+  if report[key] is None:
+    return "not measured"
+  exact = report[f"{key}_num_exact"]
+  counted = f"; exact: {exact} of {report['num_images']}, as {PSNR_CAP:.0f} dB" if exact else ""
+  return (
+    f"{_number(report[key])} dB {name}<br>median {_number(report[f'{key}_median'])}, "
+    f"least {_number(report[f'{key}_minimum'])}{counted}"
+  )

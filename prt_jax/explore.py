@@ -18,8 +18,8 @@ from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.exploration import explore, pairwise_distances, random_outputs
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import check_size, in_restorers_code, restore_repeatably
-from prt_jax.metrics import consistency_psnr, psnr
+from prt_jax.measurements import capped_consistency_psnr, check_size, in_restorers_code, restore_repeatably
+from prt_jax.metrics import PSNR_CAP, psnr
 from prt_jax.pictures import draw_grid, save_png
 from prt_jax.restorers import Restorer
 
@@ -64,7 +64,7 @@ def explore_image(
 
   Returns:
     (a JSON-able record: distances are RMSE over pixels, "consistency_db" is PSNR(D(x), y) of each found restoration
-    with the unperturbed y, None without a degradation; {row title: restorations [N,H,W,3]}).
+    with the unperturbed y, at most PSNR_CAP, None without a degradation; {row title: restorations [N,H,W,3]}).
   """
   noise_key, explore_key, random_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None])
@@ -88,13 +88,12 @@ def explore_image(
     },
     "explored_over_random": float(distances["explored"].mean() / max(distances["random"].mean(), 1e-12)),
     # The first is y itself, unperturbed.
-    "input_psnr_db": [None, *psnr(y + delta[1:], jnp.broadcast_to(y, delta[1:].shape)).tolist()],
+    "input_psnr_db": [None, *jnp.minimum(psnr(y + delta[1:], jnp.broadcast_to(y, delta[1:].shape)), PSNR_CAP).tolist()],
     "consistency_db": None,
   }
   if restorer.degrade is not None:
     degraded = restorer.degrade(jnp.clip(found, 0, 1))
-    consistency = consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded)
-    record["consistency_db"] = [value if np.isfinite(value) else "inf" for value in consistency.tolist()]
+    record["consistency_db"] = capped_consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
   return record, {title: np.asarray(row) for title, row in rows.items()}
 
 

@@ -64,9 +64,28 @@ def attack_lower_bound(
     attacked_y = y + delta
     attacked = restore_seeds(restore, attacked_y, z)
     # The inputs as the restorer saw them: their sum was rounded.
-    bounds = [lipschitz_lower_bound(*pair, attacked_y - y) for pair in zip(x, attacked, strict=True)]
+    bounds = [sure_lower_bound(*pair, attacked_y - y) for pair in zip(x, attacked, strict=True)]
     best = jnp.maximum(best, jnp.max(jnp.stack(bounds), 0))
-  return _ROUNDING * best
+  return best
+
+
+def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> jax.Array:
+  """metrics.lipschitz_lower_bound, less what rounding may have added.
+
+  Outputs that hardly change are rounded by as much as they change: each to float32, in the direction that counts most.
+
+  Args:
+    x, attacked_x: f(y) and f(y + delta), [B, ...] float32.
+    delta: [B, ...].
+
+  Returns:
+    [B] float32, at least 0.
+  """
+  half_a_unit = jnp.finfo(jnp.float32).eps / 2
+  rounding = half_a_unit * (l2_norm(x) + l2_norm(attacked_x))
+  change = l2_norm(attacked_x - x)
+  sure = jnp.where(change > rounding, 1 - rounding / jnp.where(change > 0, change, 1), 0)
+  return _ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
 
 
 def jacobian_lower_bound(

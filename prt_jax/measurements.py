@@ -10,12 +10,12 @@ import numpy as np
 
 from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.metrics import consistency_psnr, lipschitz_lower_bound, per_pixel_std, psnr
+from prt_jax.lipschitz import sure_lower_bound
+from prt_jax.metrics import PSNR_CAP, consistency_psnr, per_pixel_std, psnr
 from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
 
-BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
 _LUMA_OFFSET = 16 / 255
 
@@ -103,19 +103,38 @@ def check_size(x, reference: np.ndarray) -> None:
     raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
 
 
-def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
-  """PSNR of the luma of two RGB images [H,W,3] in [0, 1], rounded to 8 bits, without BORDER pixels on each side; dB."""
+def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
+  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB, at most PSNR_CAP.
+
+  Args:
+    x, reference: [H,W,3].
+    border: pixels on each side that do not count; the super-resolution literature takes the magnification.
+
+  Raises:
+    UserError: images of two sizes, or with nothing inside the border.
+  """
   check_size(x, reference)
+  if min(x.shape[:2]) <= 2 * border:
+    raise UserError(
+      f"PSNR-Y leaves out a border of {border} pixels, which is all of an image of {x.shape[0]}x{x.shape[1]}: "
+      "take less (--border=0)"
+    )
+  inside = (slice(border, x.shape[0] - border), slice(border, x.shape[1] - border))
   luma, reference_luma = (
-    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
+    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[inside]
     for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
-    return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+    return min(float(-10 * np.log10(np.mean((luma - reference_luma) ** 2))), PSNR_CAP)
 
 
 # Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
-unchecked_consistency_psnr = jax.jit(consistency_psnr)
+@jax.jit
+def capped_consistency_psnr(measurement: jax.Array, degraded: jax.Array) -> jax.Array:
+  """metrics.consistency_psnr, at most PSNR_CAP: [B] in dB."""
+  return jnp.minimum(consistency_psnr(measurement, degraded), PSNR_CAP)
+
+
 unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
@@ -132,10 +151,11 @@ def attack(
     num_steps: T.
 
   Returns:
-    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)),
+    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)), each
+    at most PSNR_CAP,
     "lipschitz": the largest ||f(y + delta, Z) - f(y, Z)|| / ||delta|| of the seeds}, y + delta, f(y + delta, Z)).
     The output PSNR is of the pictures, clipped to [0, 1] (a network without a last activation can be driven
-    thousands of times beyond); the Lipschitz bound is of the function, not clipped.
+    thousands of times beyond); the Lipschitz bound is of the function, not clipped, and lowered by float32's rounding.
 
   Raises:
     UserError: as restore_all and check_gradient.
@@ -157,8 +177,9 @@ def _change(x, attacked_x, y, attacked_y):
   seeds = len(x)
   # The inputs as the restorer saw them: y + delta was rounded.
   delta = jnp.broadcast_to(attacked_y - y, (seeds, *y.shape[1:]))
+  output_psnr = psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))
   return {
-    "input_psnr_db": psnr(attacked_y, y)[0],
-    "output_psnr_db": jnp.mean(psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))),
-    "lipschitz": jnp.max(lipschitz_lower_bound(x[:, 0], attacked_x[:, 0], delta)),
+    "input_psnr_db": jnp.minimum(psnr(attacked_y, y)[0], PSNR_CAP),
+    "output_psnr_db": jnp.mean(jnp.minimum(output_psnr, PSNR_CAP)),
+    "lipschitz": jnp.max(sure_lower_bound(x[:, 0], attacked_x[:, 0], delta)),
   }

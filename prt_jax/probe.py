@@ -15,11 +15,9 @@ import numpy as np
 from prt_jax import attacks, metrics, parallel, posterior
 from prt_jax.features.extractors import Extractor, quantise
 from prt_jax.game import Game
-from prt_jax.metrics.image import psnr
+from prt_jax.metrics.image import PSNR_CAP, psnr
 from prt_jax.posterior import Weights
 from prt_jax.randomness import Stream
-
-PSNR_CAP = 100.0  # dB; beyond it float32 rounding decides, and equal images are at infinity
 
 Values = dict[str, jax.Array]
 

@@ -22,8 +22,7 @@ from prt_jax.command_line import Parser, run
 from prt_jax.data.preprocess import BACKGROUND
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import restore_all, restore_repeatably
-from prt_jax.metrics import consistency_psnr
+from prt_jax.measurements import capped_consistency_psnr, restore_all, restore_repeatably
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.restorers import Restorer
 
@@ -65,9 +64,9 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
     num_outputs: draws S, where the restorer is stochastic.
 
   Returns:
-    (a JSON-able record: "consistency_db" is PSNR(D(x), y) of each restoration, None without a degradation, of the
-    picture as it is written, clipped to [0, 1] and rounded to 8 bits; "per_pixel_std" the mean over pixels and
-    channels of the standard deviation over the draws, None for one; the restorations [S,H,W,3], clipped).
+    (a JSON-able record: "consistency_db" is PSNR(D(x), y) of each restoration, at most PSNR_CAP, of the picture as it is
+    written, clipped to [0, 1] and rounded to 8 bits, None without a degradation; "per_pixel_std" the mean over pixels
+    and channels of the standard deviation over the draws, None for one; the restorations [S,H,W,3], clipped).
   """
   y = jnp.asarray(pair.y[None])
   z = restorer.noise(key[None], y.shape[1:], num_outputs)
@@ -75,8 +74,7 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
   record = {"name": pair.name, "outputs": len(x), "consistency_db": None, "per_pixel_std": None}
   if restorer.degrade is not None:
     degraded = restorer.degrade(jnp.asarray(eight_bits(x), jnp.float32) / 255)
-    consistency = consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
-    record["consistency_db"] = [value if np.isfinite(value) else "inf" for value in consistency]
+    record["consistency_db"] = capped_consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
   if len(x) > 1:
     record["per_pixel_std"] = float(x.std(0, ddof=1).mean())
   return record, x
@@ -114,7 +112,7 @@ def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:
 def _line(record: dict, output: pathlib.Path) -> str:
   files = f"{output / record['name']}-1.png" + (f" to -{record['outputs']}.png" if record["outputs"] > 1 else "")
   consistency = record["consistency_db"]
-  parts = [files] + ([f"consistency {min(map(float, consistency)):.1f} dB"] if consistency else [])
+  parts = [files] + ([f"consistency {min(consistency):.1f} dB"] if consistency else [])
   if record["per_pixel_std"] is not None:
     parts.append(f"per-pixel std {record['per_pixel_std']:.3f}")
   return ", ".join(parts)

@@ -1,5 +1,6 @@
 """The audit of functions whose numbers are known by hand."""
 
+import dataclasses
 import json
 import random
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from prt_jax.audit import Pictures, Protocol, audit, joint_index
+from prt_jax.audit_report import render
 from prt_jax.errors import UserError
 from prt_jax.measurements import attack, psnr_y, restore_all
+from prt_jax.restorers.restorer import as_restorer
 from prt_jax.restorers.torch_adapter import TorchRestorer
 from tests.test_attacks import compilations
 
@@ -52,7 +55,8 @@ def test_replication_changes_as_much_as_its_input(report):
 def test_distortion_and_consistency_by_hand(report):
   # 0.1 in all channels is (65.481 + 128.553 + 24.966) / 255 * 0.1 = .0859 in luma, up to 8-bit rounding.
   assert report["psnr_y_db"] == pytest.approx(-20 * np.log10(0.0859), abs=0.1)
-  assert report["consistency_db"] > 120
+  assert report["consistency_db"] == 100
+  assert report["consistency_db_num_exact"] == 2
   assert report["per_pixel_std"] == 0
   assert not report["stochastic"]
 
@@ -145,7 +149,26 @@ def test_bad_arguments_are_named(arguments, part, y):
 def test_a_constant_restorer_is_robust(y):
   report = audit(lambda y: jnp.ones_like(y) / 2, y, **QUICK)
   assert report["lipschitz_lower_bound"] == 0
-  assert report["robustness"][0]["output_psnr_db"] == np.inf
+  assert report["robustness"][0]["output_psnr_db"] == 100
+  assert report["robustness"][0]["output_psnr_db_num_exact"] == 2
+
+
+def test_an_exact_image_does_not_hide_the_others():
+  """Of four images one is restored exactly; the others are off by known steps of grey."""
+  steps = [0, 1, 2, 4]  # of 255
+  y = np.full((4, 16, 16, 3), 0.4, np.float32)
+  x = np.stack([image + step / 255 for image, step in zip(upsample(y), steps, strict=True)])
+  report = audit(upsample, y, x=x, **QUICK)
+  luma = (65.481 + 128.553 + 24.966) / 255
+  values = [100, *(-20 * np.log10(luma * step / 255) for step in steps[1:])]
+  assert [image["psnr_y_db"] for image in report["images"]] == pytest.approx(values, abs=1e-3)
+  assert report["psnr_y_db"] == pytest.approx(np.mean(values), abs=1e-3)
+  assert report["psnr_y_db_median"] == pytest.approx((values[1] + values[2]) / 2, abs=1e-3)
+  assert report["psnr_y_db_minimum"] == pytest.approx(values[3], abs=1e-3)
+  assert report["psnr_y_db_num_exact"] == 1
+  page = render(report, [Pictures(x[0], y[0], x[0], [(0.01, y[0], x[0])])] * 4)
+  assert "exact: 1 of 4, as 100 dB" in page
+  assert "inf" not in json.dumps(report) and "&infin;" not in page
 
 
 def test_nothing_to_audit():
@@ -153,16 +176,49 @@ def test_nothing_to_audit():
     audit(upsample, [])
 
 
-def test_psnr_y_by_hand():
+@pytest.mark.parametrize("border", [0, 3, 4])
+def test_psnr_y_by_hand(border):
   reference = np.full((20, 20, 3), 100 / 255)
   other = reference.copy()
-  other[:4] = 0  # the border does not count
-  assert psnr_y(other, reference) == np.inf
+  if border:
+    other[:border] = other[:, -border:] = 0  # the border does not count
+  assert psnr_y(other, reference, border) == 100
   other[10, 10] = [101 / 255, 100 / 255, 100 / 255]
-  error = (65.481 / 255 / 255) ** 2 / 144
-  assert psnr_y(other, reference) == pytest.approx(-10 * np.log10(error), abs=1e-6)
+  error = (65.481 / 255 / 255) ** 2 / (20 - 2 * border) ** 2
+  assert psnr_y(other, reference, border) == pytest.approx(-10 * np.log10(error), abs=1e-6)
+  other[border, -border - 1] = 0
+  assert psnr_y(other, reference, border) < 60  # the first pixel inside does
   with pytest.raises(UserError, match="has shape"):
-    psnr_y(other[:10], reference)
+    psnr_y(other[:10], reference, border)
+
+
+def test_the_border_is_the_scale(y):
+  def enlarge(scale):
+    return lambda y: y.repeat(scale, 1).repeat(scale, 2)
+
+  for scale in (1, 2, 3):
+    x = enlarge(scale)(y) + 0.1
+    report = audit(enlarge(scale), y, x=x, **QUICK)
+    assert report["border"] == [{1: 0}.get(scale, scale)]
+    assert report["psnr_y_db"] == pytest.approx(
+      np.mean([psnr_y(enlarge(scale)(y)[index], x[index], {1: 0}.get(scale, scale)) for index in (0, 1)])
+    )
+  changed = enlarge(3)(y)
+  changed[:, :3] = 0
+  assert audit(enlarge(3), y, x=changed, border=2, **QUICK)["psnr_y_db"] < 30
+  assert audit(enlarge(3), y, x=changed, border=3, **QUICK)["psnr_y_db"] > 99
+  restorer = dataclasses.replace(as_restorer(enlarge(2)), image_size=16)
+  assert audit(restorer, y[:, :8], x=enlarge(2)(y[:, :8]), **QUICK)["border"] == [0]
+
+
+def test_an_image_that_is_all_border_is_one_line():
+  y = np.full((1, 2, 2, 3), 0.5, np.float32)
+  arguments = {"x": y.repeat(4, 1).repeat(4, 2), **QUICK}
+  with pytest.raises(UserError, match="a border of 4 pixels, which is all of an image of 8x8: take less"):
+    audit(lambda y: y.repeat(4, 1).repeat(4, 2), y, **arguments)
+  assert audit(lambda y: y.repeat(4, 1).repeat(4, 2), y, border=0, **arguments)["psnr_y_db"] > 99
+  with pytest.raises(UserError, match="border=-1"):
+    audit(upsample, y, border=-1)
 
 
 def test_joint_index_is_zero_for_the_truth_and_sees_blur_and_inconsistency():

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prt_jax.lipschitz import attack_lower_bound, elementary_bound, jacobian_lower_bound
+from prt_jax.audit import audit
+from prt_jax.lipschitz import attack_lower_bound, elementary_bound, jacobian_lower_bound, sure_lower_bound
 from prt_jax.metrics.joint import joint_wasserstein
 
 RNG = np.random.default_rng(0)
@@ -85,6 +86,36 @@ def test_exactly_one_kind_of_attack():
   for bounds in ({}, {"eps": 1.0, "alpha": 1.0}):
     with pytest.raises(ValueError, match="either eps"):
       attack_lower_bound(linear, Y, NO_NOISE, jax.random.key(0), **bounds)
+
+
+def nearly_constant(y, z=None):
+  return 0.5 + 0.001 * y
+
+
+def test_rounding_is_no_change():
+  """Outputs about .5 are multiples of 6e-8, and the change of 4e-6 is rounded to one."""
+  for bounds in ({"alpha": 1 / 255}, {"alpha": 1e-4}, {"eps": 1e-3}):
+    found = attack_lower_bound(nearly_constant, Y, NO_NOISE, jax.random.key(0), num_steps=5, **bounds)
+    assert np.all(found <= 0.001)
+  assert np.all(attack_lower_bound(nearly_constant, Y, NO_NOISE, jax.random.key(0), alpha=0.1) > 0.0009)
+  # The audit's, too, at every bound; the Jacobian needs no differences.
+  y = np.random.default_rng(0).uniform(size=(1, 16, 16, 3)).astype(np.float32)
+  report = audit(nearly_constant, y, alphas=(1e-4, 1 / 255, 32 / 255), num_steps=5, num_jacobian_steps=2)
+  assert all(point["lipschitz"] <= 0.001 for point in report["robustness"])
+  assert report["robustness"][-1]["lipschitz"] > 0.00099
+  assert 0.00099 < report["lipschitz_lower_bound"] <= 0.001
+
+
+def test_the_sure_bound_by_hand():
+  x = jnp.ones((1, 4))
+  # ||1|| = 2 twice, half a unit is 2^-24: 2^-22 is taken off a change of 4 * 2^-20.
+  attacked = x + 2.0**-19 * jnp.ones((1, 4))
+  expected = (2 * 2.0**-19 - 2.0**-22 - 2.0**-43) / 0.5 * (1 - 1e-5)
+  np.testing.assert_allclose(sure_lower_bound(x, attacked, jnp.full((1, 1), 0.5)), expected, rtol=1e-6)
+  for same in (x, x * (1 + 2.0**-23)):  # within the rounding: nothing is sure
+    np.testing.assert_array_equal(sure_lower_bound(x, same, jnp.ones((1, 1))), 0)
+  np.testing.assert_array_equal(sure_lower_bound(x, 2 * x, jnp.zeros((1, 1))), np.inf)  # no function of its input
+  np.testing.assert_array_equal(sure_lower_bound(0 * x, 0 * x, jnp.zeros((1, 1))), 0)
 
 
 def test_elementary_bound_by_hand():

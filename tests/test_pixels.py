@@ -34,7 +34,7 @@ PAIRS = {
   "consistency_max_error": metrics.consistency_max_error,
   "per_pixel_std": lambda a, b: metrics.per_pixel_std(np.stack([a, b])),
   "seed_diversity": lambda a, b: metrics.seed_diversity(np.stack([a, b])),
-  "psnr_y": lambda a, b: psnr_y(a[0], b[0]),
+  "psnr_y": lambda a, b: psnr_y(a[0], b[0], 4),
 }
 QUICK = {"alphas": (0.01,), "num_steps": 2, "num_jacobian_steps": 1}
 

@@ -1,7 +1,7 @@
 """What the papers measure, each metric usable alone. Images are float32 [B, H, W, C] in [0, 1]."""
 
 from prt_jax.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
-from prt_jax.metrics.image import consistency_max_error, consistency_psnr, psnr, ssim
+from prt_jax.metrics.image import PSNR_CAP, consistency_max_error, consistency_psnr, psnr, ssim
 from prt_jax.metrics.lipschitz import lipschitz_lower_bound
 from prt_jax.metrics.lpips import load_lpips_heads, lpips_style_distance
 from prt_jax.metrics.precision_recall import precision_recall
@@ -9,6 +9,7 @@ from prt_jax.metrics.spread import per_pixel_std, seed_diversity
 from prt_jax.metrics.wasserstein import wasserstein
 
 __all__ = [
+  "PSNR_CAP",
   "FeatureStatistics",
   "Gaussian",
   "consistency_max_error",

@@ -7,6 +7,7 @@ import numpy as np
 from prt_jax.errors import UserError
 from prt_jax.pixels import as_pixels
 
+PSNR_CAP = 100.0  # dB, of means and reports; beyond it float32 rounding decides, and equal images are at infinity
 _SSIM_WINDOW = 11  # pixels
 _SSIM_SIGMA = 1.5  # pixels
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
