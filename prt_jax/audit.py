@@ -13,12 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax.attacks import first_draw
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
 from prt_jax.lipschitz import jacobian_lower_bound
-from prt_jax.measurements import attack, psnr_y, restore_all, unchecked_consistency_psnr, unchecked_per_pixel_std
+from prt_jax.measurements import (
+  attack,
+  psnr_y,
+  restore_repeatably,
+  unchecked_consistency_psnr,
+  unchecked_per_pixel_std,
+)
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
 PATCH = 8  # pixels; side of the joint index's patches
@@ -118,17 +126,21 @@ def audit(
 
 def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
   """Audits images one at a time: yields (what was measured on it, a JSON-able dict, its Pictures)."""
+  programs = {}  # by shape: the restorer as it is when the first such image comes
   for index, pair in enumerate(pairs):
     # An image's random numbers depend on its place alone.
     key = jax.random.fold_in(jax.random.key(protocol.seed), index)
-    yield _audit_image(restorer, pair, protocol, key)
+    yield _audit_image(restorer, pair, protocol, key, programs)
 
 
-def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Array) -> tuple[dict, Pictures]:
+def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
   z = restorer.noise(noise_key[None], y.shape[1:], protocol.num_seeds)
-  x = restore_all(restorer.restore, y, z)
+  x = restore_repeatably(restorer.restore, y, z)
+  if y.shape not in programs:
+    programs[y.shape] = as_program(restorer.restore, y, first_draw(z))
+  restore = programs[y.shape]
   result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
   if pair.x is not None:
     result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
@@ -146,7 +158,7 @@ def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Ar
   result["robustness"], attacked = [], []
   for alpha in protocol.alphas:
     change, attacked_y, attacked_x = attack(
-      restorer.restore, y, x, z, attack_key,
+      restore, y, x, z, attack_key,
       alpha=alpha, num_steps=protocol.num_steps, num_restarts=protocol.num_restarts,
     )
     result["robustness"].append({"alpha": alpha, **change})
@@ -154,10 +166,7 @@ def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Ar
   result["lipschitz_from_attacks"] = max(change["lipschitz"] for change in result["robustness"])
   result["lipschitz_from_jacobian"] = None
   if protocol.num_jacobian_steps and not restorer.eager:
-    first_seed = jax.tree.map(lambda leaf: leaf[0], z)
-    bound, _ = jacobian_lower_bound(
-      restorer.restore, y, first_seed, jacobian_key, num_steps=protocol.num_jacobian_steps
-    )
+    bound, _ = jacobian_lower_bound(restore, y, first_draw(z), jacobian_key, num_steps=protocol.num_jacobian_steps)
     result["lipschitz_from_jacobian"] = float(bound[0])
   result["lipschitz_lower_bound"] = max(result["lipschitz_from_attacks"], result["lipschitz_from_jacobian"] or 0.0)
   return result, Pictures(pair.x, pair.y, np.asarray(x[0, 0]), attacked)

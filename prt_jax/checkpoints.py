@@ -142,8 +142,13 @@ class Checkpoints:
     except Damaged as error:
       logging.warning("checkpoint %s is damaged: %s", path, error)
       raise
-    except PermissionError as error:
-      raise UserError(f"cannot read checkpoint {path}: {error.strerror}; check its permissions") from error
+    except OSError as error:
+      raise UserError(
+        f"cannot read {error.filename or path} ({error.strerror or error}): check the disk and permissions, then run "
+        "the same command again"
+      ) from error
+    except MemoryError:  # of this machine, not of the file
+      raise
     # Orbax and TensorStore meet a damaged file with exceptions of many unrelated classes.
     except Exception as error:
       reason = str(error).partition("\n")[0] or type(error).__name__

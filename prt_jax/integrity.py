@@ -1,6 +1,7 @@
 """Digests of files, written beside them and compared before they are used: a flipped bit is seen, not trained on."""
 
 import concurrent.futures
+import errno
 import hashlib
 import json
 import os
@@ -40,7 +41,8 @@ def check_digests(folder: pathlib.Path) -> bool:
   """Whether a folder has DIGESTS, which its files then have.
 
   Raises:
-    Damaged: a file that is missing or changed, or DIGESTS that cannot be read.
+    Damaged: a file that is missing, changed, or that the disk fails to read; DIGESTS that are no such.
+    OSError: another failure to read, which says nothing of the files (permissions, a network that is down).
   """
   try:
     digests = json.loads((folder / DIGESTS).read_bytes())
@@ -51,6 +53,10 @@ def check_digests(folder: pathlib.Path) -> bool:
     if pathlib.Path(error.filename).name == DIGESTS:
       return False
     raise Damaged(f"{pathlib.Path(error.filename).name} is missing") from error
-  except (OSError, ValueError, AttributeError, TypeError) as error:
-    raise Damaged(f"{getattr(error, 'strerror', None) or f'its {DIGESTS} is damaged'}") from error
+  except OSError as error:
+    if error.errno not in (errno.EIO, errno.ENOTDIR, errno.EISDIR):
+      raise
+    raise Damaged(f"{error.filename}: {error.strerror}") from error
+  except (ValueError, AttributeError, TypeError) as error:
+    raise Damaged(f"its {DIGESTS} is damaged") from error
   return True

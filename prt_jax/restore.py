@@ -22,7 +22,7 @@ from prt_jax.command_line import Parser, run
 from prt_jax.data.preprocess import BACKGROUND
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import restore_all
+from prt_jax.measurements import restore_all, restore_repeatably
 from prt_jax.metrics import consistency_psnr
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.restorers import Restorer
@@ -41,6 +41,9 @@ def main(argv: list[str]) -> None:
   output = restorer_flags.output(arguments)
   if arguments.num_outputs > 1 and not restorer.stochastic:
     print(f"{restorer.name} is deterministic: one restoration an image")
+  if pairs:
+    y = jnp.asarray(pairs[0].y[None])
+    restore_repeatably(restorer.restore, y, restorer.noise(jax.random.split(jax.random.key(0), 1), y.shape[1:], 1))
   records = []
   for index, pair in enumerate(pairs):
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)

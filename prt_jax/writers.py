@@ -93,7 +93,7 @@ def keep_lines(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
 
 
 def _keep_lines(path, wanted):
-  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
   kept = []
   for line in lines:
     try:

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from prt_jax import integrity
 from prt_jax.checkpoints import ITEM, Checkpoints
 from prt_jax.errors import UserError
 from prt_jax.game import init_state, make_game
@@ -141,6 +142,17 @@ def test_a_reader_leaves_a_damaged_one_where_it_is(workdir, state):
     checkpoints.restore(state, 6)
   checkpoints.close()
   assert (workdir / "checkpoints" / "6").exists() and not (workdir / "checkpoints-damaged").exists()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(107, "not connected")])
+def test_what_cannot_be_read_is_not_called_damaged(workdir, state, monkeypatch, error):
+  def fail(path):
+    raise error
+
+  monkeypatch.setattr(integrity, "digest_file", fail)
+  with pytest.raises(UserError, match="check the disk and permissions"):
+    resume(workdir, state)
+  assert len(list((workdir / "checkpoints").iterdir())) == 3
 
 
 def test_where_all_are_damaged_a_person_decides(workdir, state):

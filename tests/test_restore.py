@@ -146,3 +146,13 @@ def test_a_transparent_image_is_restored_on_white_and_keeps_its_alpha(tmp_path):
   between = (alpha > 60) & ~opaque
   assert np.abs(np.asarray(on_white, np.float32)[between] - plain[between]).mean() < 2
   assert Image.open(output / "seen-1.png").mode == "RGB"
+
+
+def test_a_restorer_with_noise_of_its_own_is_refused(tmp_path, monkeypatch):
+  (tmp_path / "draws_noise.py").write_text(
+    "import numpy as np\ndef restore(y):\n  return y + np.random.normal(size=y.shape).astype('float32')\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  with pytest.raises(UserError, match="different outputs for one input"):
+    restore.main(["--restorer=draws_noise:restore", f"--input={folder}", f"--output={tmp_path / 'out'}"])

@@ -29,8 +29,9 @@ def test_an_evaluation_of_a_run_that_still_trains_loses_no_line(tiny_config, tmp
   ]  # fmt: skip
 
 
-def test_a_torn_last_line_does_not_cost_the_evaluation(tmp_path, no_tensorboard):
-  (tmp_path / "metrics.jsonl").write_text('{"step": 1, "r1": 0.1}\n{"step": 2, "r')
+@pytest.mark.parametrize("damage", [b'{"step": 2, "r', b"\xff\xfe\n", b"null\n", b"[]\n", b'"\xc3\x28"\n'])
+def test_a_damaged_line_does_not_cost_the_evaluation(damage, tmp_path, no_tensorboard):
+  (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "r1": 0.1}\n' + damage)
   writers.write_evaluation(tmp_path, 1, {"recall": 0.5})
   assert lines(tmp_path) == [{"step": 1, "r1": 0.1}, {"step": 1, "recall": 0.5}]
 

@@ -64,8 +64,9 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
   """Anything that restores, as a Restorer.
 
   Args:
-    function: a Restorer, a function of y, a function of (y, z), or a PyTorch module (on its own device; called
-      module(y, z) where draw_noise is given, see TorchRestorer). Further arguments keep their defaults.
+    function: a Restorer, a function of y, a function of (y, z), a PyTorch module (on its own device; called
+      module(y, z) where draw_noise is given, see TorchRestorer), or a descriptor of spandrel's, which has one. Further
+      arguments keep their defaults.
     name, draw_noise, degrade: see Restorer. Noise goes to a function with draw_noise alone, as its second argument.
 
   Raises:
@@ -78,6 +79,12 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
   if not callable(function):
     raise UserError(f"{function!r} is no restorer: give a function of y [B,h,w,3], or of (y, z)")
   name = name or getattr(function, "__name__", type(function).__name__)
+  described = all(hasattr(function, attribute) for attribute in ("model", "input_channels", "output_channels"))
+  if described and not hasattr(function, "forward"):
+    # A descriptor of spandrel's: its own call has no gradient and clips, its module is what it describes.
+    sizes = getattr(function, "size_requirements", None)
+    restorer = as_restorer(function.model, name=name, draw_noise=draw_noise, degrade=degrade)
+    return dataclasses.replace(restorer, multiple=getattr(sizes, "multiple_of", 1))
   is_module = type(function).__module__.startswith("torch.") or hasattr(function, "state_dict")
   needed, possible = _positional_arguments(function.forward if is_module else function)
   if possible == 0:
@@ -96,6 +103,23 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
   if draw_noise is None:
     function = _WithoutNoise(function)
   return Restorer(name=name, restore=function, draw_noise=draw_noise, degrade=degrade)
+
+
+def per_channel(function: Any) -> Restorer:
+  """A restorer of grey images, [B,h,w,1] -> [B,H,W,1], as one of RGB that restores R, G and B alike.
+
+  Args:
+    function: as in as_restorer, deterministic; a network of luma alone is one.
+  """
+  grey = as_restorer(function)
+
+  def restore(y, z):
+    batch, height, width, channels = y.shape
+    x = grey.restore(jnp.moveaxis(y, -1, 1).reshape(batch * channels, height, width, 1), z)
+    return jnp.moveaxis(x.reshape(batch, channels, *x.shape[1:3]), 1, -1)
+
+  restore.eager = grey.eager
+  return dataclasses.replace(grey, restore=restore)
 
 
 def _positional_arguments(function) -> tuple[int, float]:
