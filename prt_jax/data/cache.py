@@ -65,11 +65,11 @@ def prepare(data):
     UserError: a field is wrong, the source cannot be read (see the source's `read`), the cache cannot
       be written or is damaged.
   """
-  source = _checked_source(data)
+  source = checked_source(data)
   description = source.describe(data)
   fingerprint = _fingerprint(data.source, description)
   cache_dir = Path(data.cache_dir).expanduser()
-  folder = cache_dir / f"{_readable_name(data)}-{fingerprint}"
+  folder = _folder(data, fingerprint)
   remove_dead_partials(cache_dir)
   if not folder.is_dir():
     with _disk_errors(cache_dir):
@@ -83,7 +83,15 @@ def prepare(data):
   return _open(folder, fingerprint)
 
 
-def _checked_source(data):
+def find_prepared(data):
+  """What `prepare` would take from the cache: a Dataset; None where it would first write it. UserError likewise."""
+  fingerprint = _fingerprint(data.source, checked_source(data).describe(data))
+  folder = _folder(data, fingerprint)
+  return _open(folder, fingerprint) if folder.is_dir() else None
+
+
+def checked_source(data):
+  """The source's module; UserError where data's fields cannot work."""
   if data.source not in SOURCES:
     raise UserError(f"unknown data.source={data.source!r}: set --config.data.source to one of {', '.join(SOURCES)}")
   if not data.cache_dir:
@@ -96,6 +104,10 @@ def _checked_source(data):
 def _fingerprint(source, description):
   text = json.dumps({"format": FORMAT_VERSION, "source": source, "description": description}, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _folder(data, fingerprint):
+  return Path(data.cache_dir).expanduser() / f"{_readable_name(data)}-{fingerprint}"
 
 
 def _readable_name(data):
