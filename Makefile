@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test compiled compiled-gpu lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
@@ -11,6 +11,13 @@ demo: .venv/package
 test: .venv/tests
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What a TPU's compiler makes of small training steps, compared with what is recorded (RECORD=--record: records it).
+compiled: .venv/tests .venv/compiler-tpu
+	$(RUN) -m pytest -n 2 --dist loadfile $(RECORD) tests/compiled/test_one_chip.py tests/compiled/test_slice.py
+
+compiled-gpu: .venv/tests .venv/compiler-gpu
+	$(RUN) -m pytest tests/compiled/test_gpu.py
 
 lint: .venv/tests
 	$(RUN) -m ruff check .
@@ -23,6 +30,15 @@ lint: .venv/tests
 
 .venv/tests: .venv/package requirements-test.txt
 	$(RUN) -m pip install --quiet -r requirements-test.txt
+	touch $@
+
+# In folders of their own, where JAX does not find them: with libtpu in .venv, training would look for a TPU.
+.venv/compiler-tpu: .venv/package
+	$(RUN) -m pip install --quiet --upgrade --no-deps --target=.venv/libtpu "$$($(RUN) -m benchmarks.compilers tpu)"
+	touch $@
+
+.venv/compiler-gpu: .venv/package
+	$(RUN) -m pip install --quiet --upgrade --target=.venv/cuda "$$($(RUN) -m benchmarks.compilers gpu)"
 	touch $@
 
 clean:

@@ -10,13 +10,12 @@ one core (taskset) they leave none: there everything is attributed.
 
 import collections
 import pathlib
-import re
 import tempfile
 import time
 
 from absl import logging
 
-from benchmarks import settings
+from benchmarks import hlo, settings
 from experiments.results import format_table
 from prt_jax.cores import num_cores
 
@@ -25,43 +24,21 @@ KINDS = {
   "convolutions": ("convolution", "cudnn"),
   "matrix products": ("dot", "cublas"),
   "reductions": ("reduce", "reduce-window", "all-reduce"),
-  "moving data": ("copy", "transpose", "concatenate", "pad", "slice", "reverse", "gather", "scatter", "dynamic-slice",
-                  "dynamic-update-slice"),
-}  # fmt: skip
+  "moving data": hlo.MOVES,
+}
 OTHER = "elementwise"
 REST = "unattributed"
-LIBRARIES = ("cudnn", "cublas")
-CONTAINERS = ("while", "call", "conditional")  # their contents have events of their own
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (?:\(.*?\)|\S+) ([\w\-]+)\(")
-_CALLED = re.compile(r"calls=%?([\w.\-]+)")
-_TARGET = re.compile(r'custom_call_target="([^"]+)"')
 
 
-def operation_kinds(program: str) -> dict[str, str]:
-  """{operation: its kind} of a compiled program's text; containers are left out."""
-  opcodes, called = collections.defaultdict(set), {}
-  found, computation = {}, ""  # no computation has this name
-  for line in program.splitlines():
-    if match := _COMPUTATION.match(line):
-      computation = match[1]
-    elif match := _INSTRUCTION.match(line):
-      name, opcode = match[1], match[2]
-      target = _TARGET.search(line)
-      opcodes[computation].add(target[1] if target else opcode)
-      found[name] = {target[1] if target else opcode}
-      if opcode == "fusion" and (fused := _CALLED.search(line)):
-        called[name] = fused[1]
+def operation_kinds(text: str) -> dict[str, str]:
+  """{operation: its kind} of a compiled program's text; containers, whose contents have events, are left out."""
+  program = hlo.Program(text)
   return {
-    name: _kind(own | opcodes[called.get(name, "")]) for name, own in found.items() if not own & {*CONTAINERS}
-  }  # fmt: skip
-
-
-def _kind(opcodes):
-  for kind, members in KINDS.items():
-    if any(member == opcode or (member in LIBRARIES and member in opcode) for member in members for opcode in opcodes):
-      return kind
-  return OTHER
+    name: hlo.first_kind(program.contents(instruction), KINDS) or OTHER
+    for instructions in program.computations.values()
+    for name, instruction in instructions.items()
+    if instruction.opcode not in hlo.CONTAINERS
+  }
 
 
 def seconds_by_operation(folder: pathlib.Path, operations) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
+from prt_jax.targets import TARGETS
 
 FOLDER = pathlib.Path(__file__).parent / "results"
 PAGE = FOLDER.with_name("RESULTS.md")
@@ -45,6 +46,24 @@ def _gpu_steps():
       title = f"Training step, GPU, batch {batch}, {precision} and bfloat16"
       flags = f"--device=gpu --batch={batch} --precision={precision} --rows=all --repeats=5"
       yield Measurement(title, f"train_step_gpu{batch}_{precision}", "train_step", flags)
+
+
+ESTIMATED = (
+  "Compiled on a machine without one, and not run: ms are the compiler's own estimate (its cycles), and the roofline "
+  "is of the maker's numbers. Bytes are of every operation's operands and results."
+)
+BOUND = (
+  "Compiled on a machine without one, and not run: ms are a bound, the bytes of every kernel's operands and results "
+  "over the card's bandwidth or the FLOPs over its peak."
+)
+
+
+def _compiled():
+  for target in TARGETS.values():
+    flags = f"--target={target.name} --config=configs/sr16.py --dtype=bfloat16 --steps=plain,robust,attack"
+    title = f"Training step as compiled for an {target.title}".replace("an TPU", "a TPU")
+    note = ESTIMATED if target.kind == "tpu" else BOUND
+    yield Measurement(title, f"compiled_{target.name.replace('-', '_')}", "compiled", flags, note)
 
 
 MEASUREMENTS = (
@@ -109,16 +128,19 @@ MEASUREMENTS = (
     "scaling",
     "--device=gpu --batch=64 --vary_seeds=1,2,5,10 --vary_batch=16,64,256",
   ),
+  *_compiled(),
 )
 
 
 def section(measurement: Measurement, folder: pathlib.Path) -> str:
-  """Title, command, hardware, versions and table; or "not yet run"."""
+  """Title, command, hardware, versions and table; or "not yet run". A file may be a list of rows, each with its own."""
   path = folder / f"{measurement.stem}.json"
   command = f"python -m benchmarks.{measurement.module} {measurement.flags} --json=benchmarks/results/{path.name}"
   if not path.exists():
     return f"## {measurement.title}\n\n    {command}\n\nnot yet run\n"
   results = json.loads(path.read_text())
+  if isinstance(results, list):
+    return _section_of_rows(measurement, results, path)
   try:
     table = importlib.import_module(f"benchmarks.{measurement.module}").render(results)
     hardware, versions = results["hardware"], results["versions"]
@@ -143,6 +165,18 @@ def section(measurement: Measurement, folder: pathlib.Path) -> str:
   if shlex.split(results["command"]) != shlex.split(command):
     lines.insert(3, f"\n(meant to be: `{command}`)")
   return "\n".join(lines)
+
+
+def _section_of_rows(measurement, rows, path):
+  try:
+    table = importlib.import_module(f"benchmarks.{measurement.module}").render(rows, dearest=False)
+    commands = dict.fromkeys(row["command"] for row in rows)
+    origins = dict.fromkeys(f"{row['date']}: JAX {row['versions']['jax']}, {row['config']}." for row in rows)
+  except KeyError as error:
+    raise UserError(f"{path} lacks {error}: delete it and measure again") from error
+  note = [measurement.note, ""] if measurement.note else []
+  lines = [*(f"    {command}" for command in commands), "", *note, *origins, "", "```", table, "```", ""]
+  return "\n".join([f"## {measurement.title}", "", *lines])
 
 
 def page(folder: pathlib.Path) -> str:

@@ -50,30 +50,30 @@ def savings(num_seeds: int) -> list[Alternative]:
   from prt_jax.models import convolution, layers, unet
 
   def stem_features(self, x, train):
-    return self.double_convs[0](x, train)
+    return self.double_convs[0](x, train=train)
 
   def complete_with_concatenations(self, features, z, train):
     x, skips = features, []
     for z_level, double_conv in zip(z, self.double_convs[1:], strict=False):
       skips.append(x)
-      x = double_conv(unet.max_pool(jax.numpy.concatenate([x, z_level.astype(x.dtype)], -1)), train)
+      x = double_conv(unet.max_pool(jax.numpy.concatenate([x, z_level.astype(x.dtype)], -1)), train=train)
     for skip, double_conv in zip(reversed(skips), self.double_convs[1 + unet.LEVELS :], strict=True):
-      x = double_conv(jax.numpy.concatenate([skip, unet.upsample_bilinear(x)], -1), train)
+      x = double_conv(skip, unet.Upsampled(x), train=train)
     return self.last(x).astype(jax.numpy.float32)
 
   def summed_loop(function, shared, outputs, z, seeds_at_once):
     def of_one(pair):
       return function(shared, *jax.tree.map(lambda leaf: leaf[None], pair))
 
-    return jax.numpy.sum(attacks.over_seeds(of_one, (outputs, z), seeds_at_once))
+    return jax.numpy.sum(attacks.over_seeds(jax.vmap(of_one), (outputs, z), seeds_at_once))
 
   def begin_nothing(game, params, batch_stats, y, *, train):
     return y, batch_stats
 
-  def search_without_reference(*args, reference, **kwargs):
-    return attacks.adversarial_search(*args, **kwargs)
+  def restore_seeds(game, params, batch_stats, y, z, *, train):
+    return jax.vmap(lambda z: restore(game, params, batch_stats, y, z, train=train))(z)
 
-  def reduce_window_pool(x):
+  def reduce_window_pool(x, strided=False):
     window = (1, 2, 2, 1)
     return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, window, "VALID")
 
@@ -88,14 +88,12 @@ def savings(num_seeds: int) -> list[Alternative]:
     Alternative("few channels as they are", every, ((layers, "fill_channels", lambda *pair: pair),)),
     Alternative("2x2 planes as convolutions", ("critic",), ((layers, "SMALL_PLANE", 0),)),
     Alternative("max-pool by reduce_window", generator, ((unet, "max_pool", reduce_window_pool),)),
-    Alternative("upsampling by jax.image.resize", generator, ((unet, "upsample_bilinear", resize),)),
+    Alternative("upsampling by jax.image.resize", generator, ((layers, "upsample_bilinear", resize),)),
     Alternative("the state not donated", generator, donate=False),
     Alternative("computed in bfloat16", every, fields=(("model.dtype", "bfloat16"),)),
     Alternative("all seeds at once", ("robust",), fields=(("attack.seeds_at_once", num_seeds),)),
-    Alternative("reference restored for the search", ("robust",), (
-      (step, "adversarial_search", search_without_reference),)),
     Alternative("stem for every seed", ("robust",), (
-      (step, "begin", begin_nothing), (step, "complete", restore))),
+      (step, "begin", begin_nothing), (step, "complete_seeds", restore_seeds))),
     Alternative("stem's features convolved for every seed", generator, (
       (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
     Alternative("first restorations' convolutions computed again", ("robust",), ((attacks, "_KEPT", None),)),

@@ -34,14 +34,15 @@ _FIELDS = {
 }
 
 
-def make_parser(description: str) -> Parser:
-  """The flags that all benchmarks share: device, config, its size, repeats, and the JSON file."""
+def make_parser(description: str, *, timed: bool = True) -> Parser:
+  """The flags that all benchmarks share: config, its size, the JSON file; where timed, device and repeats."""
   parser = Parser(description)
-  parser.add_argument("--device", choices=DEVICES, default="cpu")
+  if timed:
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument("--repeats", type=int, default=3, help="timed samples of each number, after a warm-up")
   parser.add_argument("--config", default="configs/sr16.py", help="configs/NAME.py[:VARIANT]")
   for flag, field in _FIELDS.items():
     parser.add_argument(f"--{flag}", type=int, help=f"{field}, if not the config's")
-  parser.add_argument("--repeats", type=int, default=3, help="timed samples of each number, after a warm-up")
   parser.add_argument("--json", type=pathlib.Path, help="also write the results here; benchmarks.results renders them")
   return parser
 

@@ -20,7 +20,7 @@ def get_config(arg=VARIANTS[0]):
 def base():
   """The fields that all configs share, before a file's own changes."""
   config = ConfigDict()
-  config.seed = 0  # every random number of a run follows from it
+  config.seed = 0  # every random number of a run follows from it; 0 to 2^32 - 1
 
   config.data = data = ConfigDict()
   data.source = "tfds"  # tfds | folder | sample (the photographs embedded in scikit-image)
@@ -92,7 +92,7 @@ def base():
   evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception)
   evaluation.num_neighbors = 3  # k of precision and recall
   evaluation.lpips_weights = ""  # SqueezeNet .npz of the LPIPS-style distance; "" = the extractor's, or left out
-  evaluation.strong_num_examples = 1_000  # inputs under the stronger attack; 0 = none
+  evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none
   evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
   return config

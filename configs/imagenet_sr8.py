@@ -11,7 +11,7 @@ from configs import default
 
 def get_config(arg=default.VARIANTS[0]):
   config = default.base()
-  config.data.update(name="downsampled_imagenet/64x64", resize=0, train_fraction=1.0)
+  config.data.update(name="imagenet_resized/64x64", resize=0, train_fraction=1.0)
   config.model.update(width=32, critic_width=32)
   config.degradation.factor = 8
   config.attack.eps = 0.276

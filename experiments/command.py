@@ -13,6 +13,7 @@ from experiments.results import FOLDER
 from experiments.toy_runs import SMOKE_EVALUATION, SMOKE_FIELDS
 from experiments.toy_training import Stopped
 from prt_jax.errors import UserError
+from prt_jax.stop_request import EXIT_CODE
 
 SMOKE_STEPS = 12
 OURS = [pathlib.Path(__file__).parents[1] / package for package in ("experiments", "prt_jax")]
@@ -51,10 +52,13 @@ def log_progress() -> None:
 
 
 def run_command(main: Callable[[], None]) -> None:
-  """Runs a command: our progress on stderr, a user's mistake as one line and exit code 1."""
+  """Runs a command: our progress on stderr, a user's mistake as one line and exit code 1, a signal's stop as 75."""
   log_progress()
   try:
     main()
-  except (UserError, Stopped) as error:
-    print(f"error: {error}" if isinstance(error, UserError) else error, file=sys.stderr)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
+  except (Stopped, KeyboardInterrupt) as error:
+    print(str(error) or "stopped by SIGINT: the same command goes on from what is on disk", file=sys.stderr)
+    sys.exit(EXIT_CODE)

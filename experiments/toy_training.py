@@ -12,6 +12,7 @@ from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.game import Game, init_state, make_game
 from prt_jax.state import TrainState
 from prt_jax.train import StopRequest, check_finite, interval_means, make_schedule
+from prt_jax.workdir_lock import one_writer
 
 
 class Stopped(Exception):
@@ -31,19 +32,18 @@ def train_until(config: ConfigDict, workdir: pathlib.Path, num_steps: int) -> No
   game = make_game(config, axis_name=parallel.AXIS)
   schedule = make_schedule(game)
   parallel.check_batch_size("train.batch_size", config.train.batch_size)
-  claim_workdir(workdir, config)
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  first = checkpoints.latest_step() or 0
-  if first < num_steps:
-    state = init_state(game)
-    state = checkpoints.restore(state, first) if first else state
-    logging.info("%s at step %d, until %d", workdir, first, num_steps)
-    with StopRequest() as stop:
-      _run(game, schedule, state, first, num_steps, checkpoints, stop)
+  with one_writer(workdir):
+    claim_workdir(workdir, config)
+    checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+    if (checkpoints.latest_step() or 0) < num_steps:
+      state, first = checkpoints.resume(init_state(game), config.train.checkpoint_every_steps)
+      logging.info("%s at step %d, until %d", workdir, first, num_steps)
+      with StopRequest() as stop:
+        _run(game, schedule, state, first, num_steps, checkpoints, stop)
+      checkpoints.close()
+      if stop.signal_name:
+        raise Stopped(f"stopped by {stop.signal_name}, saved: the same command resumes")
     checkpoints.close()
-    if stop.signal_name:
-      raise Stopped(f"stopped by {stop.signal_name}, saved: the same command resumes")
-  checkpoints.close()
 
 
 def _run(game, schedule, state, first, num_steps, checkpoints, stop):

@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax.models.convolution import CONVOLVED
+from prt_jax.models.formulations import formulation_of
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
 Restore = Callable[[jax.Array, Any], jax.Array]
@@ -33,14 +36,12 @@ def adversarial_search(
   num_steps: int = 5,
   learning_rate: float = 1.0,
   reference: jax.Array | None = None,
-  begin: Callable[[jax.Array], Any] | None = None,
   seeds_at_once: int = 0,
 ) -> jax.Array:
   """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
 
   The start is a random direction of norm eps (our reading: at delta = 0 the gradient is exactly 0).
-  y + delta is not clipped to [0, 1]. The steps are unrolled: a scan around convolutions of a
-  restorer that is not ours is several times slower on a CPU, and saves nothing elsewhere.
+  y + delta is not clipped to [0, 1].
 
   Args:
     restore: (y, z_s) -> x for one seed's z_s; traced once, vmapped over the seeds.
@@ -51,31 +52,55 @@ def adversarial_search(
     num_steps: Adam steps.
     learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
     reference: [S, B, ...], the restorations of y where the caller has them already.
-    begin: y -> a pytree of arrays that restore then takes in y's place: what all seeds share, computed once for them.
     seeds_at_once: see over_seeds.
 
   Returns:
     delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
   """
-  begin = begin or (lambda y: y)
+  restore_all = jax.vmap(restore, (None, 0))
   if reference is None:
-    begun = begin(y)
-    reference = over_seeds(lambda z_s: restore(begun, z_s), z, seeds_at_once)
+    reference = over_seeds(functools.partial(restore_all, y), z, seeds_at_once)
   reference = jax.lax.stop_gradient(reference)
+
+  def squares(y, reference, z):
+    return jnp.sum((restore_all(y, z) - reference) ** 2)
 
   def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    def squares(begun, reference, z):
-      return jnp.sum((jax.vmap(lambda z_s: restore(begun, z_s))(z) - reference) ** 2)
+    return sum_over_seeds(squares, y + delta, reference, z, seeds_at_once) / len(reference)
 
-    return sum_over_seeds(squares, begin(y + delta), reference, z, seeds_at_once) / len(reference)
+  delta = ascend(total_change, key, y.shape, eps=eps, num_steps=num_steps, learning_rate=learning_rate)
+  return jax.lax.stop_gradient(delta)
 
+
+def ascend(
+  total_change: Callable[[jax.Array], jax.Array],
+  key: jax.Array,
+  shape: tuple[int, ...],
+  *,
+  eps: float,
+  num_steps: int,
+  learning_rate: float,
+  unroll: bool | None = None,
+) -> jax.Array:
+  """adversarial_search's steps for any objective of delta, a sum over the examples -> delta of the given shape.
+
+  unroll: write the steps out, as a CPU wants, on which a loop around convolutions is several times slower; else one
+  loop, whose body an accelerator's compiler sees once. None: as suits JAX's default backend.
+  """
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
   gradient = jax.jit(jax.grad(total_change))
-  search = start_search(key, y.shape, eps)
-  for _ in range(num_steps):
-    search = search_step(search, gradient(search.delta), eps, learning_rate)
-  return jax.lax.stop_gradient(search.delta)
+
+  def step(_, search):
+    return search_step(search, gradient(search.delta), eps, learning_rate)
+
+  search = start_search(key, shape, eps)
+  if formulation_of(None).unrolls_search if unroll is None else unroll:
+    for i in range(num_steps):
+      search = step(i, search)
+  else:
+    search = jax.lax.fori_loop(0, num_steps, step, search)
+  return search.delta
 
 
 class Search(NamedTuple):
@@ -90,7 +115,7 @@ _KEPT = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
 
 
 def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -> Any:
-  """function(z_s) for every seed of z, leaves [S, ...], outputs with a leading S.
+  """function(z), of any number of seeds, for all of them: leaves of z and of the outputs [S, ...].
 
   seeds_at_once: how many go through together, 0 = all. Fewer go one group after the other in a loop that keeps no
   intermediate values for gradients but the results of our nets' convolutions, and computes the others again: little
@@ -99,8 +124,23 @@ def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:
-    return jax.vmap(function)(z)
-  return jax.lax.map(jax.checkpoint(function, policy=_KEPT), z, batch_size=seeds_at_once)
+    return function(z)
+  one_group = jax.checkpoint(function, policy=_KEPT)
+  groups, rest = _grouped(z, seeds_at_once)
+  outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(one_group, groups))
+  return outputs if rest is None else _concatenated(outputs, one_group(rest))
+
+
+def _grouped(tree, seeds_at_once):
+  """Leaves [S, ...] as [groups, seeds_at_once, ...], and the seeds that fill no group (None: there are none)."""
+  num_seeds = len(jax.tree.leaves(tree)[0])
+  whole = num_seeds - num_seeds % seeds_at_once
+  groups = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, seeds_at_once, *leaf.shape[1:]), tree)
+  return groups, jax.tree.map(lambda leaf: leaf[whole:], tree) if whole < num_seeds else None
+
+
+def _concatenated(tree, other):
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), tree, other)
 
 
 def sum_over_seeds(
@@ -127,18 +167,14 @@ def _sum_and_gradients(function, seeds_at_once, shared, outputs, z):
     value, (by_shared, by_outputs) = jax.value_and_grad(function, (0, 1))(shared, *group)
     return jax.tree.map(jnp.add, sums, (value, by_shared)), by_outputs
 
-  def regroup(leaf):
-    return leaf[:whole].reshape(-1, seeds_at_once, *leaf.shape[1:])
-
-  num_seeds = len(jax.tree.leaves(z)[0])
-  whole = num_seeds - num_seeds % seeds_at_once
+  groups, rest = _grouped((outputs, z), seeds_at_once)
   dtype = jax.eval_shape(function, shared, outputs, z).dtype
   nothing = jnp.zeros((), dtype), jax.tree.map(jnp.zeros_like, shared)
-  sums, by_outputs = jax.lax.scan(add, nothing, jax.tree.map(regroup, (outputs, z)))
-  by_outputs = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), by_outputs)
-  if whole < num_seeds:
-    sums, by_rest = add(sums, jax.tree.map(lambda leaf: leaf[whole:], (outputs, z)))
-    by_outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), by_outputs, by_rest)
+  sums, by_outputs = jax.lax.scan(add, nothing, groups)
+  by_outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), by_outputs)
+  if rest is not None:
+    sums, by_rest = add(sums, rest)
+    by_outputs = _concatenated(by_outputs, by_rest)
   value, by_shared = sums
   return value, (by_shared, by_outputs)
 
@@ -189,21 +225,25 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   several times slower there; elsewhere, and inside a jit of the caller's, they are one compiled loop.
 
   Args:
-    restore, y, z, key: as in adversarial_search; y in [0, 1]. Programs are compiled once a restore: pass the same
-      function again, or a jax.tree_util.Partial of one, whose weights are then arguments of the program. A
-      restore with an attribute `eager` that is true is neither traced nor vmapped, only differentiated.
+    restore, y, z, key: as in adversarial_search; y in [0, 1], or uint8. Programs are compiled once for what restore
+      computes, whatever the values of its weights (programs.as_program). A restore with an attribute `eager` that is
+      true is neither traced nor vmapped, only differentiated.
     alpha: sup-norm bound, pixels in [0, 1] (the paper's alpha / 255).
     num_steps: T.
 
   Returns:
     delta, shaped like y, |delta| <= alpha everywhere.
+
+  Raises:
+    UserError: pixels of y in another range.
   """
-  restore = as_partial(restore)
+  y = jnp.asarray(as_pixels(y, "ifgsm"))
+  restore = as_program(restore, y, first_draw(z))
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
   delta = _clip_change(y, START_SHARE * alpha * (2 * noise - 1), alpha)
   eager = is_eager(restore)
-  reference = (restore_seeds if eager else _compiled_restore_seeds)(restore, y, z)
+  reference = (restore_seeds if eager else compiled_restore_seeds)(restore, y, z)
   distance = jax.tree_util.Partial(_distance, restore, z, jax.lax.stop_gradient(reference))
   return sign_ascent(distance, y, delta, alpha=alpha, num_steps=num_steps, eager=eager)
 
@@ -268,14 +308,9 @@ def keep_in_range(y: jax.Array, delta: jax.Array) -> jax.Array:
   return jnp.clip(y + delta, jnp.minimum(y, 0), jnp.maximum(y, 1)) - y
 
 
-def as_partial(restore: Restore) -> jax.tree_util.Partial:
-  """restore as an argument of compiled programs: its identity decides whether a program fits."""
-  return restore if isinstance(restore, jax.tree_util.Partial) else jax.tree_util.Partial(restore)
-
-
-def is_eager(restore: Restore) -> bool:
-  """Whether restore must not be traced (a PyTorch module, say): it, or what it is a Partial of, says so."""
-  return getattr(getattr(restore, "func", restore), "eager", False)
+def first_draw(z: Any) -> Any:
+  """The first seed's part of z, leaves [S, ...] -> [...]."""
+  return jax.tree.map(operator.itemgetter(0), z)
 
 
 def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
@@ -286,7 +321,7 @@ def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   return jax.vmap(restore, (None, 0))(y, z)
 
 
-_compiled_restore_seeds = jax.jit(restore_seeds)
+compiled_restore_seeds = jax.jit(restore_seeds)
 
 
 def l2_norm(delta: jax.Array) -> jax.Array:

@@ -13,12 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax.attacks import first_draw
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
 from prt_jax.lipschitz import jacobian_lower_bound
-from prt_jax.measurements import attack, psnr_y, restore_all
-from prt_jax.metrics import consistency_psnr, per_pixel_std
+from prt_jax.measurements import (
+  attack,
+  psnr_y,
+  restore_repeatably,
+  unchecked_consistency_psnr,
+  unchecked_per_pixel_std,
+)
 from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
 PATCH = 8  # pixels; side of the joint index's patches
@@ -84,7 +92,7 @@ def audit(
   Args:
     restore: a function y [B,h,w,3] -> x [B,H,W,3], or (y, z) -> x with draw_noise; a PyTorch module; a Restorer.
       Pixels in [0, 1].
-    y: measurements [B,h,w,3], or a list of [h,w,3] of several sizes.
+    y: measurements [B,h,w,3], or a list of [h,w,3] of several sizes; in [0, 1], or uint8.
     x: the originals, alike, for the distortion; None where they are not known.
     degrade: the degradation without its noise, x [B,H,W,3] -> y [B,h,w,3], for the consistency; None: the restorer's
       own if it is a Restorer, otherwise consistency is not judged.
@@ -95,7 +103,8 @@ def audit(
     what report.json holds: JSON-able, means over the images, each field as summarise says.
 
   Raises:
-    UserError: outputs of a wrong shape, NaN, or a field of the protocol that cannot work.
+    UserError: outputs of a wrong shape, NaN, pixels of y or x in another range, or a field of the protocol that cannot
+      work.
   """
   restorer = as_restorer(restore, draw_noise=draw_noise, degrade=degrade)
   if degrade is not None:
@@ -107,8 +116,9 @@ def audit(
     raise UserError(f"audit got {len(y)} measurements and {len(originals)} originals: give one original a measurement")
   pairs = []
   for index, (measurement, original) in enumerate(zip(y, originals, strict=True)):
-    original = None if original is None else np.asarray(original, np.float32)
-    pairs.append(Pair(f"image {index}", original, np.asarray(measurement, np.float32)))
+    name = f"image {index}"
+    original = None if original is None else np.asarray(as_pixels(original, f"the original of {name}"))
+    pairs.append(Pair(name, original, np.asarray(as_pixels(measurement, f"the measurement of {name}"))))
   protocol = Protocol(**protocol)
   results, pictures = zip(*audit_images(restorer, pairs, protocol), strict=True)
   return summarise(restorer, protocol, results, pictures)
@@ -116,35 +126,39 @@ def audit(
 
 def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
   """Audits images one at a time: yields (what was measured on it, a JSON-able dict, its Pictures)."""
+  programs = {}  # by shape: the restorer as it is when the first such image comes
   for index, pair in enumerate(pairs):
     # An image's random numbers depend on its place alone.
     key = jax.random.fold_in(jax.random.key(protocol.seed), index)
-    yield _audit_image(restorer, pair, protocol, key)
+    yield _audit_image(restorer, pair, protocol, key, programs)
 
 
-def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Array) -> tuple[dict, Pictures]:
+def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
   z = restorer.noise(noise_key[None], y.shape[1:], protocol.num_seeds)
-  x = restore_all(restorer.restore, y, z)
+  x = restore_repeatably(restorer.restore, y, z)
+  if y.shape not in programs:
+    programs[y.shape] = as_program(restorer.restore, y, first_draw(z))
+  restore = programs[y.shape]
   result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
   if pair.x is not None:
-    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0])]))
+    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
   if restorer.degrade is not None:
     degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
     if degraded.shape[1:] != y.shape[1:]:
       raise UserError(f"degrade returns shape {degraded.shape[1:]} for a restoration of a measurement {y.shape[1:]}")
     seeds_of_y = jnp.broadcast_to(y, degraded.shape)
-    result["consistency_db"] = float(jnp.mean(consistency_psnr(seeds_of_y, degraded)))
+    result["consistency_db"] = float(jnp.mean(unchecked_consistency_psnr(seeds_of_y, degraded)))
     if protocol.noise_std:
       result["residual_over_noise"] = float(jnp.mean((degraded - y) ** 2)) / protocol.noise_std**2
   if restorer.stochastic and len(x) > 1:
-    result["per_pixel_std"] = float(per_pixel_std(x)[0])
+    result["per_pixel_std"] = float(unchecked_per_pixel_std(x)[0])
 
   result["robustness"], attacked = [], []
   for alpha in protocol.alphas:
     change, attacked_y, attacked_x = attack(
-      restorer.restore, y, x, z, attack_key,
+      restore, y, x, z, attack_key,
       alpha=alpha, num_steps=protocol.num_steps, num_restarts=protocol.num_restarts,
     )
     result["robustness"].append({"alpha": alpha, **change})
@@ -152,10 +166,7 @@ def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Ar
   result["lipschitz_from_attacks"] = max(change["lipschitz"] for change in result["robustness"])
   result["lipschitz_from_jacobian"] = None
   if protocol.num_jacobian_steps and not restorer.eager:
-    first_seed = jax.tree.map(lambda leaf: leaf[0], z)
-    bound, _ = jacobian_lower_bound(
-      restorer.restore, y, first_seed, jacobian_key, num_steps=protocol.num_jacobian_steps
-    )
+    bound, _ = jacobian_lower_bound(restore, y, first_draw(z), jacobian_key, num_steps=protocol.num_jacobian_steps)
     result["lipschitz_from_jacobian"] = float(bound[0])
   result["lipschitz_lower_bound"] = max(result["lipschitz_from_attacks"], result["lipschitz_from_jacobian"] or 0.0)
   return result, Pictures(pair.x, pair.y, np.asarray(x[0, 0]), attacked)

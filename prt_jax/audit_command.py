@@ -6,7 +6,7 @@ import time
 from prt_jax import restorer_flags
 from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
 from prt_jax.audit_report import write_report
-from prt_jax.command_line import Parser, output_folder
+from prt_jax.command_line import Parser
 from prt_jax.errors import UserError
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
     num_jacobian_steps=arguments.num_jacobian_steps,
     seed=arguments.seed,
   )
-  output = output_folder(arguments.output)
   restorer, pairs, noise_std = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
   results, pictures, start = [], [], time.perf_counter()
   for result, picture in audit_images(restorer, pairs, protocol):

@@ -1,33 +1,46 @@
-"""Orbax checkpoints of a run: asynchronous, the newest few kept, the config beside them."""
+"""Orbax checkpoints of a run: asynchronous, digested, the newest few kept, the config beside them."""
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from flax import serialization
 from ml_collections import ConfigDict
 
+from prt_jax import data_identity
 from prt_jax.errors import UserError
+from prt_jax.integrity import Damaged, check_digests, write_digests
 from prt_jax.parallel import is_primary, to_host
 from prt_jax.state import TrainState
 
-# A run may be evaluated, moved and fed differently without becoming another run.
+# A run may be evaluated, moved and fed differently without becoming another run. What its data are is kept beside its
+# config (data_identity.py); where they lie is free once that is known.
 FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
 # Fields that a config.json written before they existed does not have, and what it meant.
 ADDED_FIELDS = {"model.noise_scale": 1.0, "degradation.consistency": "exact"}
+
+
+ITEM = "default"  # Orbax's name of a checkpoint's one part: the state
 
 
 class Checkpoints:
   """The checkpoints/ folder of a workdir.
 
   The state is copied to the host before it is written, so that a donated buffer is never read and
-  every process of a multi-host run holds the same numbers; writing goes on in the background.
+  every process of a multi-host run holds the same numbers; writing goes on in the background. The
+  digests of its files are a part of a checkpoint, and compared before it is read; those of before
+  have none.
   """
 
   def __init__(self, workdir: pathlib.Path, max_to_keep: int):
-    options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, enable_async_checkpointing=True)
+    finished = ocp.AsyncOptions(post_finalization_callback=self._seal)
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=max_to_keep, enable_async_checkpointing=True, async_options=finished
+    )
     self._folder = workdir / "checkpoints"
     try:
       self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
@@ -57,18 +70,99 @@ class Checkpoints:
     step = int(state.step)
     if step == self.latest_step():
       return
+    self.wait()  # _seal is told of one step
+    self._saving = step
     self._guard(lambda: self._manager.save(step, args=ocp.args.StandardSave(_as_tree(state))))
 
   def restore(self, template: TrainState, step: int) -> TrainState:
-    """The state of a step, as numpy arrays in the structure of template (whose key it keeps)."""
-    target = _as_tree(template)
+    """The state of a step, as numpy arrays in the structure of template (whose key it keeps); UserError if damaged."""
     try:
-      tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-    except (ValueError, KeyError, OSError) as error:
-      reason, path = str(error).partition("\n")[0] or type(error).__name__, self._folder / str(step)
-      raise UserError(f"cannot read checkpoint {path}: {reason}; delete it to use an older one") from error
+      return self._read(template, step)
+    except Damaged as error:
+      raise UserError(
+        f"cannot read checkpoint {self._folder / str(step)}: {error}; name another step, or train on from an older one"
+      ) from error
+
+  def restore_newest(self, template: TrainState) -> tuple[TrainState, int]:
+    """(state, step) of the newest checkpoint that is not damaged; damaged ones are named in the log.
+
+    UserError where there is none.
+    """
+    while True:
+      damaged = {}
+      for step in sorted(self._manager.all_steps(), reverse=True):
+        try:
+          return self._read(template, step), step
+        except Damaged as error:
+          damaged[step] = error
+      # A run that trains meanwhile replaces its checkpoints by newer ones.
+      before = set(damaged)
+      self._manager.reload()
+      if before == set(self._manager.all_steps()):
+        self.find(0)
+        named = "; ".join(f"{step}: {error}" for step, error in damaged.items())
+        raise UserError(f"no checkpoint in {self._folder} can be read ({named}): move that folder away to start anew")
+
+  def resume(self, template: TrainState, first_interval: int) -> tuple[TrainState, int]:
+    """restore_newest for the process that trains: (template, 0) where there is no checkpoint yet.
+
+    Damaged checkpoints that are newer are moved to checkpoints-damaged/, out of the way of those to come. Where all are
+    damaged and none is of a step after first_interval, the run starts anew: it comes to the same.
+    """
+    steps = sorted(self._manager.all_steps())
+    if not steps:
+      return template, 0
+    try:
+      state, step = self.restore_newest(template)
+    except UserError:
+      if steps[-1] > first_interval:
+        raise
+      logging.warning("the first checkpoint of %s is damaged: starting anew", self._folder)
+      state, step = template, 0
+    newer = [damaged for damaged in steps if damaged > step]
+    if newer and is_primary():
+      aside = self._folder.with_name("checkpoints-damaged")
+      aside.mkdir(exist_ok=True)
+      for damaged in newer:
+        shutil.rmtree(aside / str(damaged), ignore_errors=True)
+        (self._folder / str(damaged)).rename(aside / str(damaged))
+      logging.warning("moved damaged checkpoints to %s: %s", aside, ", ".join(map(str, newer)))
+    self._manager.reload()
+    return state, step
+
+  def _read(self, template, step):
+    """restore, raising Damaged."""
+    path = self._folder / str(step)
+    try:
+      if not any((path / ITEM).glob("*")):
+        raise Damaged("it is empty")
+      if not check_digests(path / ITEM):
+        logging.info("checkpoint %s is of before digests were written: not compared with any", path)
+      tree = self._manager.restore(step, args=ocp.args.StandardRestore(_as_tree(template)))
+    except Damaged as error:
+      logging.warning("checkpoint %s is damaged: %s", path, error)
+      raise
+    except OSError as error:
+      raise UserError(
+        f"cannot read {error.filename or path} ({error.strerror or error}): check the disk and permissions, then run "
+        "the same command again"
+      ) from error
+    except MemoryError:  # of this machine, not of the file
+      raise
+    # Orbax and TensorStore meet a damaged file with exceptions of many unrelated classes.
+    except Exception as error:
+      reason = str(error).partition("\n")[0] or type(error).__name__
+      logging.warning("checkpoint %s cannot be read: %s", path, reason)
+      raise Damaged(reason) from error
     key = template.key
     return serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree)).replace(key=key)
+
+  def _seal(self) -> None:
+    """Called when a checkpoint's files are written, before its folder gets its name: adds their digests."""
+    if is_primary():
+      for path in self._folder.glob("*.orbax-checkpoint-tmp"):
+        if (path / ITEM).is_dir() and path.name.partition(".")[0] == str(self._saving):
+          write_digests(path / ITEM)
 
   def wait(self) -> None:
     """Returns when everything is on disk; UserError where it is not."""
@@ -103,24 +197,46 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
       differ are named).
   """
   path = workdir / "config.json"
-  ours = json.loads(config.to_json(sort_keys=True))
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if path.exists():
-      differences = _differences(complete_config(json.loads(path.read_text())), complete_config(ours))
-      if differences:
-        raise UserError(
-          f"{workdir} holds a run of a different config ({'; '.join(differences)}): choose another --workdir, "
-          "or repeat that run's fields"
-        )
+      check_workdir(workdir, config)
     elif is_primary():
       partial = path.with_suffix(".partial")
-      partial.write_text(json.dumps(ours, indent=2) + "\n")
+      partial.write_text(json.dumps(json.loads(config.to_json(sort_keys=True)), indent=2) + "\n")
       partial.rename(path)
   except OSError as error:
     raise UserError(f"cannot use {workdir} as a workdir: {error.strerror}; choose another --workdir") from error
-  except json.JSONDecodeError as error:
+
+
+def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """UserError where the workdir holds a run of a different config, naming the fields; writes nothing."""
+  path = workdir / "config.json"
+  try:
+    theirs = complete_config(json.loads(path.read_text()))
+  except (FileNotFoundError, NotADirectoryError):
+    return
+  except OSError as error:
+    raise UserError(f"cannot read {path}: {error.strerror}; choose another --workdir") from error
+  except (ValueError, AttributeError) as error:
     raise UserError(f"{path} is not a config ({error}): choose another --workdir") from error
+  free = FREE_FIELDS
+  if (workdir / data_identity.FILE).exists() or _same_place(theirs, config):
+    free = (*FREE_FIELDS, "data.path")
+  differences = _differences(theirs, complete_config(json.loads(config.to_json())), free)
+  if differences:
+    raise UserError(
+      f"{workdir} holds a run of a different config ({'; '.join(differences)}): choose another --workdir, "
+      "or repeat that run's fields"
+    )
+
+
+def _same_place(theirs: dict, ours: ConfigDict) -> bool:
+  try:
+    paths = theirs["data"]["path"], ours.data.path
+  except (KeyError, AttributeError, TypeError):  # a run without data
+    return False
+  return all(paths) and len({pathlib.Path(path).expanduser().resolve() for path in paths}) == 1
 
 
 def complete_config(config: dict) -> dict:
@@ -139,10 +255,10 @@ def _flatten(tree: dict, prefix: str = "") -> dict:
   return flat
 
 
-def _differences(theirs: dict, ours: dict) -> list[str]:
+def _differences(theirs: dict, ours: dict, free: tuple[str, ...]) -> list[str]:
   theirs, ours = _flatten(theirs), _flatten(ours)
   return [
     f"{field} is {theirs.get(field, 'absent')} there, {ours.get(field, 'absent')} here"
     for field in sorted(theirs.keys() | ours.keys())
-    if theirs.get(field) != ours.get(field) and not field.startswith(FREE_FIELDS)
+    if theirs.get(field) != ours.get(field) and not field.startswith(free)
   ]

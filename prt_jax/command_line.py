@@ -1,6 +1,7 @@
 """What the commands beside training share: flags that fail in one line, and exit codes."""
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Callable
@@ -13,6 +14,14 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, description: str):
     super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+  def parse_args(self, *args, **keywords):
+    """argparse's; a number that is NaN or infinite is a mistake as well."""
+    parsed = super().parse_args(*args, **keywords)
+    for name, value in vars(parsed).items():
+      if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name}={value} is not finite: give a number")
+    return parsed
 
   def error(self, message):
     raise UserError(f"{message}; {self.prog} --help lists the flags")
@@ -29,9 +38,12 @@ def output_folder(name: str) -> pathlib.Path:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """Calls main with the arguments; a user's mistake becomes one line and exit code 1."""
+  """Calls main with the arguments; a user's mistake becomes one line and exit code 1, Ctrl-C one line and 130."""
   try:
     main(sys.argv[1:])
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
+  except KeyboardInterrupt:
+    print("stopped by SIGINT: what is written stays", file=sys.stderr)
+    sys.exit(130)

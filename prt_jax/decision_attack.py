@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import Restore, as_partial, is_eager, restore_seeds, sign_ascent
+from prt_jax.attacks import Restore, first_draw, restore_seeds, sign_ascent
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
 
 
 class DecisionAttack(NamedTuple):
@@ -47,11 +49,14 @@ def decision_attack(
     num_steps: T.
 
   Raises:
-    ValueError: logits of a wrong shape, or a target that is no class.
+    ValueError: logits of a wrong shape, a target that is no class, or pixels of y in another range.
   """
-  restore, classify = as_partial(restore), as_partial(classify)
+  y = jnp.asarray(as_pixels(y, "decision_attack"))
+  restore = as_program(restore, y, first_draw(z))
+  x = _pictures(restore, z, y)
+  classify = as_program(classify, x)
   eager = is_eager(restore) or is_eager(classify)
-  logits = _logits(restore, classify, z, y)
+  logits = _by_seed(classify(x), z)
   if logits.ndim != 3 or logits.shape[1] != len(y):
     raise ValueError(f"classify returns {logits.shape[1:]} for {len(y)} images: it must return logits [B, classes]")
   if not 0 <= target < logits.shape[-1]:
@@ -63,9 +68,18 @@ def decision_attack(
 
 def _logits(restore, classify, z, y):
   """[S, B, classes]."""
+  return _by_seed(classify(_pictures(restore, z, y)), z)
+
+
+def _pictures(restore, z, y):
+  """[S B, H, W, 3]."""
   x = restore_seeds(restore, y, z)
-  logits = classify(x.reshape(-1, *x.shape[2:]))
-  return logits.reshape(*x.shape[:1], -1, *logits.shape[1:])
+  return x.reshape(-1, *x.shape[2:])
+
+
+def _by_seed(logits, z):
+  """[S B, classes] -> [S, B, classes]."""
+  return logits.reshape(len(jax.tree.leaves(z)[0]), -1, *logits.shape[1:])
 
 
 def _log_probability(restore, classify, z, target, attacked_y):

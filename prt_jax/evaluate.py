@@ -5,6 +5,7 @@ depend on the row alone. So values depend on neither batch size nor devices, and
 goes on where it was.
 """
 
+import contextlib
 import hashlib
 import pathlib
 import shutil
@@ -16,18 +17,21 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from prt_jax import gallery, parallel, report, statistics
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.checkpoints import Checkpoints, check_workdir
+from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
+from prt_jax.data_identity import check_data
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
-from prt_jax.game import check_positive, init_state, make_game
+from prt_jax.game import init_state, make_game
 from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
 from prt_jax.posterior import Weights
 from prt_jax.probe import Probe, make_features, make_lpips
+from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
 
 ORDER_SEED = 20221116  # of the order in which rows are taken
@@ -54,21 +58,22 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     UserError: no checkpoint, weights that do not fit, fewer validation images than asked for, ...
   """
   started = time.monotonic()
+  config = evaluation_config(config)
   game = make_game(config, axis_name=parallel.AXIS)
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
-  claim_workdir(workdir, config)
+  check_workdir(workdir, config)
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  step = checkpoints.find(config.eval.step)
-  state = checkpoints.restore(init_state(game), step)
+  checkpoints.find(config.eval.step)
+  if step := config.eval.step:
+    state = checkpoints.restore(init_state(game), step)
+  else:
+    state, step = checkpoints.restore_newest(init_state(game))
   checkpoints.close()
   dataset = prepare(config.data)
-  if len(dataset.val) < config.eval.num_examples:
-    raise UserError(
-      f"eval.num_examples={config.eval.num_examples}, but {dataset.folder} has {len(dataset.val)} validation images: "
-      f"set --config.eval.num_examples={len(dataset.val)} or less"
-    )
+  check_data(workdir, dataset)
+  check_count(config, dataset)
   extractor, lpips_params, missing = load_networks(config)
   logging.info("evaluating step %d of %s on %d inputs", step, workdir, config.eval.num_examples)
 
@@ -81,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     return done
   seconds = {}
   probe = Probe(game, weights)
-  try:
+  with one_writer(folder), writing_errors(folder):
     main = run_pass(probe, dataset, folder / "partial", protocol, extractor, lpips_params, seconds)
     strong = run_strong_pass(probe, dataset, folder / "partial-strong", protocol, seconds)
     if extractor:
@@ -95,18 +100,61 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
       shown = gallery.make(probe, dataset.val, rows, main.arrays["values"][:, 0])
     seconds["total"] = time.monotonic() - started
     return write(workdir, folder, step, game, dataset, protocol, results, main, strong, shown, missing, seconds)
+
+
+@contextlib.contextmanager
+def writing_errors(folder: pathlib.Path):
+  """Turns the operating system's errors into one line."""
+  try:
+    yield
   except OSError as error:
     raise UserError(
       f"cannot write to {folder}: {error.strerror or error}; free some space, then run the same command to go on"
     ) from error
 
 
+def evaluation_config(config: ConfigDict) -> ConfigDict:
+  """The config, checked (see config_check); the stronger attack takes no more inputs than there are."""
+  config = checked(config)
+  if config.eval.strong_num_examples > config.eval.num_examples:
+    logging.info(
+      "eval.strong_num_examples=%d is taken as eval.num_examples=%d",
+      config.eval.strong_num_examples, config.eval.num_examples,
+    )  # fmt: skip
+    config = config.copy_and_resolve_references()
+    config.eval.strong_num_examples = config.eval.num_examples
+  return config
+
+
+def check_ahead(config: ConfigDict) -> None:
+  """UserError for what would stop an evaluation after a training of the same config: fields, weights, data."""
+  config = evaluation_config(config)
+  make_game(config)
+  check_fields(config)
+  train = config.train
+  kept = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
+  kept = kept[-train.keep_checkpoints :]
+  if config.eval.step and config.eval.step not in kept:
+    raise UserError(
+      f"eval.step={config.eval.step}: the training will leave steps {', '.join(map(str, kept))}; 0 is the newest"
+    )
+  load_networks(config)
+  check_count(config, prepare(config.data))
+
+
+def check_count(config: ConfigDict, dataset: Dataset) -> None:
+  """UserError where the data set has fewer validation images than are to be evaluated."""
+  if len(dataset.val) < config.eval.num_examples:
+    raise UserError(
+      f"eval.num_examples={config.eval.num_examples}, but {dataset.folder} has {len(dataset.val)} validation images: "
+      f"set --config.eval.num_examples={len(dataset.val)} or less"
+    )
+
+
 def check_fields(config: ConfigDict) -> None:
   """UserError for evaluation fields that cannot work, before anything is compiled."""
   evaluation = config.eval
   parallel.check_single_host("evaluation")
-  for name in ("num_examples", "num_neighbors", "strong_num_steps"):
-    check_positive(config, f"eval.{name}")
   parallel.check_batch_size("eval.batch_size", evaluation.batch_size)
   if evaluation.num_neighbors >= evaluation.num_examples:
     raise UserError(
@@ -115,11 +163,6 @@ def check_fields(config: ConfigDict) -> None:
     )
   if config.model.stochastic and evaluation.num_std_seeds < 2:
     raise UserError(f"eval.num_std_seeds={evaluation.num_std_seeds} draws have no spread: use 2 or more")
-  if not 0 <= evaluation.strong_num_examples <= evaluation.num_examples:
-    raise UserError(
-      f"eval.strong_num_examples={evaluation.strong_num_examples} is not between 0 and "
-      f"eval.num_examples={evaluation.num_examples}"
-    )
 
 
 def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, list[str]]:

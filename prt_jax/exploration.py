@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import as_partial, conditional_step, is_eager, keep_in_range, to_sphere
+from prt_jax.attacks import conditional_step, keep_in_range, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
 _FIRST_SHARE = 0.5  # of the gradient's direction in the first step's perturbation; it falls linearly to 0
@@ -43,7 +45,7 @@ def explore(
 
   Args:
     restore: (y, z) -> x for one draw of z.
-    y: one measurement [1,h,w,C] in [0, 1].
+    y: one measurement [1,h,w,C] in [0, 1], or uint8.
     z: the one draw that every output uses.
     key: a typed key.
     num_outputs: N, at least 1.
@@ -54,11 +56,13 @@ def explore(
     (delta [N,h,w,C], restorations [N,H,W,3], not clipped).
 
   Raises:
-    UserError: num_outputs or num_steps below 1; a restorer whose gradient is NaN, or zero though its output changes.
+    UserError: num_outputs or num_steps below 1; pixels of y in another range; a restorer whose gradient is NaN, or zero
+      though its output changes.
   """
   if num_outputs < 1 or num_steps < 1:
     raise UserError(f"num_outputs={num_outputs} and num_steps={num_steps} must be at least 1")
-  restore = as_partial(restore)
+  y = jnp.asarray(as_pixels(y, "explore"))
+  restore = as_program(restore, y, z)
   eager = is_eager(restore)
   eps = radius(y.shape[1:], min_input_psnr)
   step = _step if eager else _compiled_step
@@ -111,7 +115,8 @@ def random_outputs(
   Returns:
     [N,H,W,3].
   """
-  restore = as_partial(restore)
+  y = jnp.asarray(as_pixels(y, "random_outputs"))
+  restore = as_program(restore, y, z)
   call = restore if is_eager(restore) else functools.partial(_compiled_restore, restore)
   eps = radius(y.shape[1:], min_input_psnr)
   outputs = [call(y, z)]

@@ -14,11 +14,11 @@ import numpy as np
 
 from prt_jax import restorer_flags
 from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.exploration import explore, pairwise_distances, random_outputs
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import check_size, in_restorers_code, restore_all
+from prt_jax.measurements import check_size, in_restorers_code, restore_repeatably
 from prt_jax.metrics import consistency_psnr, psnr
 from prt_jax.pictures import draw_grid, save_png
 from prt_jax.restorers import Restorer
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
-  output = output_folder(arguments.output)
   restorer, pairs, _ = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
   records = []
   for index, pair in enumerate(pairs):
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)
@@ -69,12 +69,12 @@ def explore_image(
   noise_key, explore_key, random_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None])
   z = restorer.noise(noise_key[None], y.shape[1:], num_outputs)
-  draws = restore_all(restorer.restore, y, z)[:, 0]
+  draws = restore_repeatably(restorer.restore, y, z)[:, 0]
   if pair.x is not None:
     check_size(draws[0], pair.x)
   first_z = jax.tree.map(lambda leaf: leaf[0], z)
   bounds = {"num_outputs": num_outputs, "min_input_psnr": min_input_psnr}
-  with in_restorers_code(y):
+  with in_restorers_code(restorer.restore, y, first_z):
     delta, found = explore(restorer.restore, y, first_z, explore_key, num_steps=num_steps, **bounds)
   rows = {"explored": found, "random": random_outputs(restorer.restore, y, first_z, random_key, **bounds)}
   if restorer.stochastic:

@@ -14,10 +14,12 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from prt_jax.config_check import checked
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
-from prt_jax.models.layers import KERNEL_INITS
+from prt_jax.models.formulations import Formulation, formulation_of
+from prt_jax.models.layers import KERNEL_INITS, repeat_for_seeds
 from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
@@ -54,6 +56,7 @@ class Game:
   config: the run's config; read, never changed.
   axis_name: the mapped device axis that statistics and gradients are averaged over, or None.
   seeds_at_once: attack.seeds_at_once, with a number for its 0.
+  formulation: how the networks are computed where they will run.
   """
 
   generator: nn.Module
@@ -65,6 +68,7 @@ class Game:
   config: ConfigDict
   axis_name: str | None
   seeds_at_once: int
+  formulation: Formulation
 
   @property
   def cycle(self) -> tuple[bool, ...]:
@@ -91,27 +95,13 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   Raises:
     UserError: a field whose value cannot work, before anything is compiled.
   """
+  config = checked(config)
   model, optim = config.model, config.optim
   check_choice("model.kind", model.kind, PLAYERS)
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.init", model.init, KERNEL_INITS)
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
-  for name in ("attack.num_seeds", "attack.num_steps", "model.width", "model.critic_width", "optim.robust_every_steps"):
-    check_positive(config, name)
-  for name, value, least in (
-    ("attack.eps", config.attack.eps, "more than 0"), ("optim.learning_rate", optim.learning_rate, "more than 0"),
-    ("optim.r1_weight", optim.r1_weight, "0 or more"), ("optim.robust_weight", optim.robust_weight, "0 or more"),
-    ("model.noise_scale", model.noise_scale, "more than 0"),
-  ):  # fmt: skip
-    if value < 0 or (value == 0 and least == "more than 0"):
-      raise UserError(f"{name}={value}: it must be {least}")
-  if config.attack.seeds_at_once < 0:
-    raise UserError(f"attack.seeds_at_once={config.attack.seeds_at_once} is negative: use 0 for what is fastest")
-  if not model.stochastic and config.attack.num_seeds != 1:
-    raise UserError(
-      f"attack.num_seeds={config.attack.num_seeds}, but a deterministic model has no noise to average over: set it to 1"
-    )
   schedule = optax.piecewise_constant_schedule(
     optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
   )
@@ -132,6 +122,7 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
     config=config,
     axis_name=axis_name,
     seeds_at_once=config.attack.seeds_at_once or _fastest_seeds_at_once(config, platform or jax.default_backend()),
+    formulation=formulation_of(platform),
   )
 
 
@@ -167,13 +158,6 @@ def check_choice(field: str, value: str, choices) -> None:
   """UserError unless value is one of choices."""
   if value not in choices:
     raise UserError(f"{field}={value!r} is unknown: choose one of {', '.join(choices)}")
-
-
-def check_positive(config: ConfigDict, field: str) -> None:
-  """UserError unless the field (GROUP.NAME) is at least 1."""
-  group, name = field.split(".")
-  if config[group][name] < 1:
-    raise UserError(f"{field}={config[group][name]} must be at least 1")
 
 
 def init_state(game: Game) -> TrainState:
@@ -240,7 +224,7 @@ class Begun(NamedTuple):
 def begin(game: Game, params: Any, batch_stats: Any, y: jax.Array, *, train: bool) -> tuple[Begun, Any]:
   """The part of restore that all draws of the noise share, and the batch statistics after it."""
   inputs = game.degradation.network_input(y)
-  features, batch_stats = _apply(game, params, batch_stats, "stem", inputs, train=train)
+  features, batch_stats = _apply(game.generator, params, batch_stats, "stem", inputs, train=train)
   return Begun(features, y), batch_stats
 
 
@@ -249,15 +233,40 @@ def complete(
   game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
 ) -> tuple[jax.Array, Any]:
   """The rest of restore for one draw z of the noise, with the results of restore."""
-  x, batch_stats = _apply(game, params, batch_stats, "complete", begun.features, z, train=train)
+  x, batch_stats = _apply(game.generator, params, batch_stats, "complete", begun.features, z, train=train)
   return game.degradation.project(x, begun.y), batch_stats
 
 
-def _apply(game, params, batch_stats, method, *inputs, train):
+@functools.partial(jax.jit, static_argnames=("game", "train"))
+def complete_seeds(
+  game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
+) -> tuple[jax.Array, Any]:
+  """complete under vmap over the draws of the noise, computed as suits the device: z [S,B,...] -> [S,B,H,W,3].
+
+  Where train, each of the batch statistics has a leading S as well.
+  """
+  if not game.formulation.merges_seeds or not hasattr(game.generator, "num_seeds"):
+    one = functools.partial(complete, game, params, batch_stats, begun, train=train)
+    return jax.vmap(one, out_axes=(0, 0 if train else None))(z)
+  num_seeds = len(z[0])
+  generator = game.generator.clone(num_seeds=num_seeds)
+  merged = tuple(noise.reshape(-1, *noise.shape[2:]) for noise in z)
+  x, after = _apply(generator, params, batch_stats, "complete", begun.features, merged, train=train)
+  if train:  # the stem's are left as they were: the same for all draws
+
+    def for_seeds(after, before):
+      return after if after.ndim > before.ndim else jnp.broadcast_to(before, (num_seeds, *before.shape))
+
+    batch_stats = jax.tree.map(for_seeds, after, batch_stats)
+  x = game.degradation.project(x, repeat_for_seeds(begun.y, num_seeds))
+  return x.reshape(num_seeds, -1, *x.shape[1:]), batch_stats
+
+
+def _apply(generator, params, batch_stats, method, *inputs, train):
   variables = {"params": params, "batch_stats": batch_stats}
   if not train:
-    return game.generator.apply(variables, *inputs, train=False, method=method), batch_stats
-  outputs, updates = game.generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
+    return generator.apply(variables, *inputs, train=False, method=method), batch_stats
+  outputs, updates = generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
   return outputs, updates.get("batch_stats", batch_stats)
 
 

@@ -1,15 +1,17 @@
 """Images and their measurements, read from a folder: what the audit and the exploration restore."""
 
 import dataclasses
-import itertools
 import pathlib
+import unicodedata
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from prt_jax.data.decode import load_image
-from prt_jax.data.preprocess import preprocess, to_rgb
+from prt_jax.data.image_files import list_images
+from prt_jax.data.preprocess import alpha_of, preprocess, to_rgb
 from prt_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -23,30 +25,45 @@ class Pair:
   name: the file's name without its suffix.
   x: the original, [H,W,3] float32 in [0, 1]; None where only the measurement is known.
   y: its measurement, [h,w,3] float32 in [0, 1].
+  alpha: of the file that was read, uint8, of the size of x, or of y where x is None; None where it is opaque. x and y
+    are what is seen of it on white.
   """
 
   name: str
   x: np.ndarray | None
   y: np.ndarray
+  alpha: np.ndarray | None = None
 
 
 def image_files(folder) -> list[pathlib.Path]:
-  """The image files of a folder (not of its subfolders), by name. UserError if it has none, or two of one name."""
+  """The image files of a folder (not of its subfolders), by name; what is left out is counted in a log line.
+
+  UserError if it has none, or two whose results would have one name: two endings of one name, or names that differ by
+  case or by how an accent is encoded, which some file systems do not tell apart.
+  """
   folder = pathlib.Path(folder).expanduser()
   if not folder.is_dir():
     raise UserError(f"{folder} is no folder: --input takes a folder of images")
-  files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-  if not files:
+  names, left_out = list_images(folder, SUFFIXES)
+  if left_out.counts:
+    logging.warning("%s: left out %s", folder, left_out)
+  if not names:
     raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): point --input at a folder that does")
-  for file, following in itertools.pairwise(files):
-    if file.stem == following.stem:
-      raise UserError(f"{file} and {following.name} would share their results' name: rename one")
+  files = [folder / name for name in names]
+  seen = {}
+  for file in files:
+    result = unicodedata.normalize("NFC", file.stem).casefold()
+    if result in seen:
+      raise UserError(f"{seen[result]} and {file.name} would share their results' name: rename one")
+    seen[result] = file
   return files
 
 
-def read_rgb(path: pathlib.Path) -> Image.Image:
-  """An image file as RGB, upright (see data.preprocess.to_rgb). UserError if it cannot be read."""
-  return to_rgb(load_image(path, str(path)), str(path))
+def read_rgb(path: pathlib.Path) -> tuple[Image.Image, np.ndarray | None]:
+  """An image file as RGB, upright, on white where it is transparent (see data.preprocess.to_rgb), and its alpha (see
+  alpha_of). UserError if it cannot be read."""
+  image = load_image(path, str(path))
+  return to_rgb(image, str(path)), alpha_of(image)
 
 
 def to_float(image: Image.Image) -> np.ndarray:
@@ -84,8 +101,9 @@ def read_pairs(folder, reading: Reading, measure: Callable[[Image.Image], np.nda
   """
   unit = reading.scale * reading.multiple
   for path in image_files(folder):
-    image = read_rgb(path)
+    image, alpha = read_rgb(path)
     if reading.crop:
+      alpha = alpha if alpha is None else np.asarray(_central(Image.fromarray(alpha), reading.crop))
       image = _central(image, reading.crop)
     width, height = (side // unit * unit for side in image.size)
     if (width, height) != image.size and not reading.mod_crop:
@@ -99,17 +117,21 @@ def read_pairs(folder, reading: Reading, measure: Callable[[Image.Image], np.nda
         "in a smaller image every pixel depends on the padding at its edges"
       )
     image = image.crop((0, 0, width, height))
+    alpha = alpha if alpha is None else alpha[:height, :width]
     if measure is None:
-      yield Pair(path.stem, None, to_float(image))
+      yield Pair(path.stem, None, to_float(image), alpha)
     else:
-      yield Pair(path.stem, to_float(image), measure(image))
+      yield Pair(path.stem, to_float(image), measure(image), alpha)
 
 
 def square_pairs(folder, image_size: int, resize: int, degrade: Callable[[np.ndarray], np.ndarray]) -> Iterator[Pair]:
   """Each image of a folder as a training run prepares it (data.preprocess), with its measurement degrade([1,H,W,3])."""
   for path in image_files(folder):
-    x = preprocess(read_rgb(path), image_size, resize, str(path)).astype(np.float32) / 255
-    yield Pair(path.stem, x, np.asarray(degrade(x[None]))[0])
+    image, alpha = read_rgb(path)
+    if alpha is not None:
+      alpha = preprocess(alpha, image_size, resize, str(path))[..., 0]
+    x = preprocess(image, image_size, resize, str(path)).astype(np.float32) / 255
+    yield Pair(path.stem, x, np.asarray(degrade(x[None]))[0], alpha)
 
 
 def bicubic_measure(scale: int) -> Callable[[Image.Image], np.ndarray]:

@@ -10,8 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import adversarial_search, as_partial, ifgsm, l2_norm, restore_seeds, to_sphere
+from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, to_sphere
 from prt_jax.metrics import lipschitz_lower_bound
+from prt_jax.pixels import as_float
+from prt_jax.programs import as_program
 from prt_jax.randomness import normal
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
@@ -49,6 +51,7 @@ def attack_lower_bound(
   """
   if (eps is None) == (alpha is None):
     raise ValueError(f"attack_lower_bound needs either eps (L2) or alpha (sup norm), got eps={eps}, alpha={alpha}")
+  y = jnp.asarray(as_float(y, "attack_lower_bound"))
   x = restore_seeds(restore, y, z)
   best = jnp.zeros(len(y))
   for restart in range(num_restarts):
@@ -84,7 +87,8 @@ def jacobian_lower_bound(
   Returns:
     (||J v|| [B] float32, v [B, ...] of unit norm).
   """
-  restore = as_partial(restore)
+  y = jnp.asarray(as_float(y, "jacobian_lower_bound"))
+  restore = as_program(restore, y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
     direction = _power_step(restore, y, z, direction)

@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from prt_jax.errors import UserError
+from prt_jax.stop_request import EXIT_CODE
 from prt_jax.targets import TARGETS
 
 PACKAGE = pathlib.Path(__file__).parent
@@ -57,8 +58,8 @@ def _reason(error: Exception) -> str:
   return reason if quoted else f"{last_line}; python -m prt_jax.main --help lists the flags"
 
 
-def run(_) -> None:
-  """Sets the process up and hands over to training or evaluation."""
+def run(_) -> int:
+  """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
   from prt_jax import evaluate, parallel, plan, train
@@ -66,7 +67,7 @@ def run(_) -> None:
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
     print(plan.command(_CONFIG.value, _TARGET.value, workdir))
-    return
+    return 0
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
@@ -74,9 +75,12 @@ def run(_) -> None:
   parallel.start(_DISTRIBUTED.value)
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   if _MODE.value == "train_and_eval":
-    evaluate.check_fields(_CONFIG.value)
-  if _MODE.value == "eval" or (train.train(_CONFIG.value, workdir) and _MODE.value == "train_and_eval"):
+    evaluate.check_ahead(_CONFIG.value)
+  if _MODE.value != "eval" and not train.train(_CONFIG.value, workdir):
+    return EXIT_CODE
+  if _MODE.value != "train":
     evaluate.evaluate(_CONFIG.value, workdir)
+  return 0
 
 
 def config_argument(argv: list[str]) -> str:
@@ -101,7 +105,7 @@ def set_up_logging() -> None:
 
 
 def main() -> None:
-  """Runs, and turns a user's mistake into one line and exit code 1."""
+  """Runs; a user's mistake is one line and exit code 1, a signal's stop exit code 75."""
   # TensorFlow, which only writes events and reads TFDS, is loud on import.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   set_up_logging()
@@ -110,6 +114,9 @@ def main() -> None:
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
+  except KeyboardInterrupt:  # outside of training, which notes it
+    print("stopped by SIGINT: the same command goes on from what is on disk", file=sys.stderr)
+    sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import START_SHARE, as_partial, ifgsm, is_eager, restore_seeds
+from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.metrics import lipschitz_lower_bound, psnr
+from prt_jax.metrics import consistency_psnr, lipschitz_lower_bound, per_pixel_std, psnr
+from prt_jax.pixels import as_pixels
+from prt_jax.programs import as_program, is_eager
+from prt_jax.restorers.diagnosis import diagnose
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
 _LUMA_OFFSET = 16 / 255
 
-_compiled_restore = jax.jit(restore_seeds)
-
 
 @contextlib.contextmanager
-def in_restorers_code(y: jax.Array) -> Iterator[None]:
-  """Around what runs or differentiates a restorer, which may be the user's own: what it raises becomes a UserError."""
+def in_restorers_code(restore: Any, y: jax.Array, z: Any) -> Iterator[None]:
+  """Around what runs or differentiates a restorer, which may be the user's own: what it raises becomes a UserError.
+
+  y and z: one draw, to try the restorer with where it fails.
+  """
   try:
     yield
   except UserError:
     raise
   except Exception as error:
-    raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)})") from error
+    way_out = diagnose(error, restore, y, z)
+    raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)}){way_out}") from error
 
 
 def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
@@ -37,9 +42,9 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
     UserError: the restorer raises, or returns something that is no batch of RGB images in floating point, or is not
       finite.
   """
-  restore = as_partial(restore)
-  with in_restorers_code(y):
-    x = (restore_seeds if is_eager(restore) else _compiled_restore)(restore, y, z)
+  with in_restorers_code(restore, y, first_draw(z)):
+    restore = as_program(restore, y, first_draw(z))
+    x = (restore_seeds if is_eager(restore) else compiled_restore_seeds)(restore, y, z)
   if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.floating):
     kind = x.dtype if isinstance(x, jax.Array) else type(x).__name__
     raise UserError(f"the restorer returns {kind}: it must return one floating-point array of images [B,H,W,3]")
@@ -49,6 +54,25 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
     )
   if not jnp.isfinite(x).all():
     raise UserError(f"the restorer returns NaN or inf for a measurement {y.shape} with pixels in [0, 1]")
+  return x
+
+
+REPEATABLE = 1e-4  # of white; what the order of additions on an accelerator may change is less, noise that matters more
+
+
+def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
+  """restore_all, called twice.
+
+  Raises:
+    UserError: as restore_all, or the two results differ: the restorer draws noise of its own, which would be taken for
+      a change that an attack has made.
+  """
+  x, again = restore_all(restore, y, z), restore_all(restore, y, z)
+  if x.shape != again.shape or jnp.abs(x - again).max() > REPEATABLE:
+    raise UserError(
+      "the restorer gives different outputs for one input: it draws noise of its own (dropout that is left on, "
+      "torch.randn, numpy.random). Switch it off, or take it as an argument: a function of (y, z), with draw_noise"
+    )
   return x
 
 
@@ -84,10 +108,15 @@ def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
   check_size(x, reference)
   luma, reference_luma = (
     (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[BORDER:-BORDER, BORDER:-BORDER]
-    for image in (np.asarray(x, np.float64), np.asarray(reference, np.float64))
+    for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
   )
   with np.errstate(divide="ignore"):
     return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
+
+
+# Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
+unchecked_consistency_psnr = jax.jit(consistency_psnr)
+unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
 def attack(
@@ -113,7 +142,7 @@ def attack(
   """
   found = []
   for restart in range(num_restarts):
-    with in_restorers_code(y):
+    with in_restorers_code(restore, y, first_draw(z)):
       delta = ifgsm(restore, y, z, jax.random.fold_in(key, restart), alpha=alpha, num_steps=num_steps)
     check_gradient(restore, y, x, z, delta, alpha)
     attacked_y = y + delta

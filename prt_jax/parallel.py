@@ -10,7 +10,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -84,13 +84,12 @@ def num_devices() -> int:
   return jax.device_count()
 
 
-def check_batch_size(field: str, batch_size: int) -> None:
-  """UserError unless a batch splits evenly over the devices."""
-  if batch_size < 1 or batch_size % jax.device_count():
-    lower = max(1, batch_size // jax.device_count()) * jax.device_count()
-    raise UserError(
-      f"{field}={batch_size} does not divide over {jax.device_count()} devices: use a multiple, for example {lower}"
-    )
+def check_batch_size(field: str, batch_size: int, count: int | None = None) -> None:
+  """UserError unless a batch splits evenly over so many devices; None = all of the run."""
+  count = count or jax.device_count()
+  if batch_size < 1 or batch_size % count:
+    lower = max(1, batch_size // count) * count
+    raise UserError(f"{field}={batch_size} does not divide over {count} devices: use a multiple, for example {lower}")
 
 
 def default_steps_per_dispatch(game: Game) -> int:
@@ -105,19 +104,26 @@ def local_rows(batch: np.ndarray) -> np.ndarray:
   return np.stack([per_device[devices.index(device)] for device in jax.local_devices()])
 
 
-def make_train_step(game: Game, *, robust: bool) -> Callable[[TrainState, jax.Array], TrainState]:
+def make_train_step(
+  game: Game, *, robust: bool, devices: Sequence[jax.Device] | None = None
+) -> Callable[[TrainState, jax.Array], TrainState]:
   """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
-  return over_devices(functools.partial(training_step, game, robust=robust))
+  return over_devices(functools.partial(training_step, game, robust=robust), devices)
 
 
-def make_train_cycles(game: Game) -> Callable[[TrainState, jax.Array], TrainState]:
+def make_train_cycles(
+  game: Game, devices: Sequence[jax.Device] | None = None
+) -> Callable[[TrainState, jax.Array], TrainState]:
   """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
-  return over_devices(functools.partial(training_cycles, game))
+  return over_devices(functools.partial(training_cycles, game), devices)
 
 
-def over_devices(step: Callable) -> Callable:
-  """A step (state, batch) -> state with the axis AXIS, on all devices: (state, batch [devices,B,...]) -> state."""
-  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+def over_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+  """A step (state, batch) -> state with the axis AXIS, on all devices: (state, batch [devices,B,...]) -> state.
+
+  devices: None = the run's; those of a slice that is only described (jax.experimental.topologies), to compile for it.
+  """
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,), devices=devices)
 
 
 def replicate(state: TrainState) -> TrainState:
@@ -147,12 +153,13 @@ def _copy():
 
 def over_examples(function: Callable) -> Callable:
   """function(shared, *examples) on all devices: shared goes to each, examples are [local devices, B / devices, ...]."""
-
-  @functools.cache
-  def mapped(num_examples_arguments):
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None,) + (0,) * num_examples_arguments)
-
+  mapped = functools.cache(functools.partial(map_examples, function))
   return lambda shared, *examples: mapped(len(examples))(shared, *examples)
+
+
+def map_examples(function: Callable, count: int, devices: Sequence[jax.Device] | None = None) -> Callable:
+  """over_examples for so many arguments of examples; devices: as in over_devices."""
+  return jax.pmap(function, axis_name=AXIS, in_axes=(None,) + (0,) * count, devices=devices)
 
 
 def gather_examples(tree):

@@ -80,7 +80,7 @@ def eight_bits(image) -> np.ndarray:
 
 
 def save_png(path: pathlib.Path, image: np.ndarray) -> None:
-  """Writes [H,W,3] uint8, beside and renamed."""
+  """Writes [H,W,3], or [H,W,4] with alpha, uint8, beside and renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_suffix(".partial")
   Image.fromarray(image).save(partial, format="png")

@@ -4,7 +4,8 @@
 
 The images are measurements, of the size that the restorer takes (for an inpainting run also whole pictures, whose upper
 three quarters are painted anew); with --degradation=own they are originals, which are measured first. For each image:
-NAME-1.png ... NAME-N.png, a contact sheet NAME-sheet.png, and a record in restore.json.
+NAME-1.png ... NAME-N.png, a contact sheet NAME-sheet.png, and a record in restore.json. A transparent image is restored
+as it looks on white, and its restorations keep its alpha.
 """
 
 import json
@@ -13,13 +14,15 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from prt_jax import restorer_flags
 from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.command_line import Parser, run
+from prt_jax.data.preprocess import BACKGROUND
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import restore_all
+from prt_jax.measurements import restore_all, restore_repeatably
 from prt_jax.metrics import consistency_psnr
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.restorers import Restorer
@@ -34,18 +37,19 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 1:
     raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
-  output = output_folder(arguments.output)
-  if output.resolve() == pathlib.Path(arguments.input).expanduser().resolve():
-    raise UserError(f"--output={output} is the folder of the input, which would then hold restorations: choose another")
   restorer, pairs, _ = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
   if arguments.num_outputs > 1 and not restorer.stochastic:
     print(f"{restorer.name} is deterministic: one restoration an image")
+  if pairs:
+    y = jnp.asarray(pairs[0].y[None])
+    restore_repeatably(restorer.restore, y, restorer.noise(jax.random.split(jax.random.key(0), 1), y.shape[1:], 1))
   records = []
   for index, pair in enumerate(pairs):
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)
     record, x = restore_image(restorer, pair, key, arguments.num_outputs)
     for number, image in enumerate(x, start=1):
-      save_png(output / f"{pair.name}-{number}.png", eight_bits(image))
+      save_png(output / f"{pair.name}-{number}.png", eight_bits(with_alpha(image, pair.alpha)))
     save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
     records.append(record)
     write_text(output / "restore.json", json.dumps({"restorer": restorer.name, "images": records}, indent=2) + "\n")
@@ -76,6 +80,20 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
   if len(x) > 1:
     record["per_pixel_std"] = float(x.std(0, ddof=1).mean())
   return record, x
+
+
+def with_alpha(x: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+  """A restoration [H,W,3] with the alpha of its input, resized: [H,W,4], which on white is the restoration again.
+
+  Without alpha, or where the alpha's shape is not the restoration's (a part was measured), the restoration as it is.
+  """
+  if alpha is None or alpha.shape[0] * x.shape[1] != alpha.shape[1] * x.shape[0]:
+    return x
+  resized = Image.fromarray(alpha).resize(x.shape[1::-1], Image.Resampling.BICUBIC)
+  a = np.asarray(resized, np.float32)[..., None] / 255
+  white = np.asarray(BACKGROUND, np.float32) / 255
+  own = np.where(a > 0, (x - (1 - a) * white) / np.maximum(a, 1 / 255), white)
+  return np.concatenate([own, a], -1)
 
 
 def contact_sheet(pair: Pair, x: np.ndarray) -> np.ndarray:

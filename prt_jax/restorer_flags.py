@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.command_line import Parser
+from prt_jax.command_line import Parser, output_folder
+from prt_jax.config_check import check_seed
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
@@ -24,7 +25,7 @@ from prt_jax.image_pairs import (
   square_pairs,
   to_float,
 )
-from prt_jax.restorers import ARCHITECTURES, Restorer
+from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.user_restorer import import_function, load_restorer
 
@@ -37,8 +38,12 @@ def add_flags(parser: Parser) -> None:
     "--restorer", required=True,
     help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
   )
-  parser.add_argument("--checkpoint", help="weights of a published network, a file of torch.save; never executed")
+  parser.add_argument("--checkpoint", help="weights of a published network (torch.save, .safetensors); never executed")
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
+  parser.add_argument(
+    "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
+    "of the releases, 0.1 from 256 channels, else 1",
+  )
   parser.add_argument("--scale", type=int, default=4, help="magnification; default 4")
   parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
   parser.add_argument("--output", required=True, help="folder for the report")
@@ -57,6 +62,15 @@ def add_flags(parser: Parser) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
+def output(arguments) -> pathlib.Path:
+  """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
+  if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
+    raise UserError(
+      f"--output={arguments.output} is the folder of the input, which would then hold results: choose another"
+    )
+  return output_folder(arguments.output)
+
+
 class Loaded(NamedTuple):
   """What the flags name.
 
@@ -73,11 +87,17 @@ class Loaded(NamedTuple):
 
 def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
+  check_seed("--seed", arguments.seed)
   if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
-  restorer = load_restorer(
-    arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key
-  )
+  if arguments.restorer in ARCHITECTURES:
+    restorer = load_network(
+      arguments.restorer, arguments.checkpoint, arguments.scale, arguments.checkpoint_key, arguments.res_scale
+    )
+  elif arguments.res_scale is not None:
+    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
+  else:
+    restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
@@ -97,6 +117,7 @@ def load(arguments) -> Loaded:
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
+  print(f"restorer: {restorer.name}", flush=True)
   return Loaded(restorer, pairs, noise_std or 0.0)
 
 
@@ -109,7 +130,8 @@ def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iter
   side = restorer.image_size
   height, width, _ = jax.eval_shape(restorer.degrade, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).shape[1:]
   for path in image_files(folder):
-    image = to_float(read_rgb(path))
+    image, alpha = read_rgb(path)
+    image = to_float(image)
     if is_inpainting and image.shape == (side, side, 3):
       image = np.asarray(restorer.degrade(image[None]))[0]
     if image.shape != (height, width, 3):
@@ -118,7 +140,7 @@ def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iter
         f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {width}x{height}{whole}; "
         "originals are measured first with --degradation=own"
       )
-    yield Pair(path.stem, None, image)
+    yield Pair(path.stem, None, image, alpha)
 
 
 def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax import losses
-from prt_jax.attacks import adversarial_search, l2_norm, over_seeds, sum_over_seeds
-from prt_jax.game import Game, begin, complete, draw_noise, judge, restore
+from prt_jax.attacks import ascend, l2_norm, over_seeds, sum_over_seeds
+from prt_jax.game import Game, begin, complete_seeds, draw_noise, judge, restore
 from prt_jax.metrics.image import psnr
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
@@ -93,40 +93,48 @@ def generator_step(
   z = draw_noise(game, example_keys(key, state.step, Stream.GENERATOR_NOISE, examples), num_seeds)
   frozen = config.attack.batch_norm == "frozen"
 
+  estimated = jax.vmap(game.degradation.estimated)
+
   def search(reference):
-    generator = game, state.generator_params, state.batch_stats
+    """attacks.adversarial_search, for seeds that share the stem and go through the net as the game says."""
+    generator = functools.partial(complete_seeds, game, state.generator_params, state.batch_stats, train=not frozen)
 
-    def restore_one(begun, z):
-      x, _ = complete(*generator, begun, z, train=not frozen)
-      return game.degradation.estimated(x)
+    def begun(y):
+      return begin(game, state.generator_params, state.batch_stats, y, train=not frozen)[0]
 
-    return adversarial_search(
-      restore_one,
-      y,
-      z,
+    if frozen:
+      reference = estimated(over_seeds(lambda z: generator(begun(y), z)[0], z, game.seeds_at_once))
+
+    def squares(begun, reference, z):
+      return jnp.sum((estimated(generator(begun, z)[0]) - reference) ** 2)
+
+    def total_change(delta):
+      return sum_over_seeds(squares, begun(y + delta), reference, z, game.seeds_at_once) / num_seeds
+
+    delta = ascend(
+      total_change,
       example_keys(key, state.step, Stream.ATTACK_START, examples),
+      y.shape,
       **{name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")},
-      reference=None if frozen else reference,
-      begin=lambda y: begin(*generator, y, train=not frozen)[0],
-      seeds_at_once=game.seeds_at_once,
+      unroll=game.formulation.unrolls_search,
     )
+    return jax.lax.stop_gradient(delta)
 
   def loss(params):
     begun, batch_stats = begin(game, params, state.batch_stats, y, train=True)
     # From here on running averages depend on the seed: each seed's slice is a batch of its own.
-    restore_seed = functools.partial(complete, game, train=True)
-    restored, batch_stats = over_seeds(lambda z: restore_seed(params, batch_stats, begun, z), z, game.seeds_at_once)
+    restore_seeds = functools.partial(complete_seeds, game, train=True)
+    restored, batch_stats = over_seeds(lambda z: restore_seeds(params, batch_stats, begun, z), z, game.seeds_at_once)
     fake, batch_stats = jax.tree.map(lambda seeds: seeds[0], (restored, batch_stats))
     adversarial = jnp.mean(losses.generator_loss(judge(game, state.critic_params, fake)))
     scalars = {"generator_loss": adversarial}
     total = adversarial
     if robust:
-      estimated = jax.vmap(game.degradation.estimated)
       delta = search(jax.lax.stop_gradient(estimated(restored)))
 
       def share_of_loss(shared, restored, z):
         params, begun = shared
-        attacked, _ = jax.vmap(lambda z: restore_seed(params, state.batch_stats, begun, z))(z)
+        attacked, _ = restore_seeds(params, state.batch_stats, begun, z)
         return jnp.mean(losses.robustness_loss(restored, estimated(attacked))) * len(restored) / num_seeds
 
       attacked_begun, _ = begin(game, params, state.batch_stats, y + delta, train=True)

@@ -1,10 +1,9 @@
 """Trains a config's restorer in a workdir: resumes where it was, logs, draws, checkpoints, stops cleanly."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Iterator
 
@@ -14,37 +13,21 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from prt_jax import feed, parallel, pictures
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
+from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
+from prt_jax.data_identity import FILE as DATA_FILE
+from prt_jax.data_identity import claim_data
 from prt_jax.errors import UserError
-from prt_jax.game import Game, check_positive, init_state, make_game
+from prt_jax.game import Game, init_state, make_game
 from prt_jax.state import TrainState
+from prt_jax.stop_request import StopRequest
+from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import SPEED_SCALARS, Writers
 
 GRID_ROWS = 8
 GRID_SEEDS = 4
 PROGRESS_SECONDS = 20.0
-
-
-class StopRequest:
-  """Notes SIGTERM and SIGINT while a run trains, so that it can save and leave at the next step."""
-
-  def __init__(self):
-    self.signal_name = None
-
-  def __enter__(self):
-    self._previous = {}
-    if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._previous[number] = signal.signal(number, self._note)
-    return self
-
-  def __exit__(self, *_):
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
-
-  def _note(self, number, _):
-    self.signal_name = signal.Signals(number).name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +57,6 @@ class Schedule:
 def make_schedule(game: Game) -> Schedule:
   """The config's schedule; UserError where its fields do not fit each other."""
   train = game.config.train
-  for name in ("num_steps", "log_every_steps", "checkpoint_every_steps", "image_every_steps", "keep_checkpoints"):
-    check_positive(game.config, f"train.{name}")
   every = {
     name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
   }
@@ -99,22 +80,55 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
     The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
 
   Raises:
-    UserError: a config that cannot work, data that cannot be read, a workdir of another run, a
-      disk that cannot be written, a loss that is not finite. The last good checkpoint is kept.
+    UserError: a config that cannot work, data that cannot be read, a workdir of another run, of other
+      data or that another process writes, a disk that cannot be written, a loss that is not finite.
+      The last good checkpoint is kept.
   """
+  config = checked(config)
   game = make_game(config, axis_name=parallel.AXIS)
   schedule = make_schedule(game)
   parallel.check_batch_size("train.batch_size", config.train.batch_size)
-  claim_workdir(workdir, config)
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  step = checkpoints.latest_step() or 0
-  state = init_state(game)
-  if step:
-    state = checkpoints.restore(state, step)
-  if step >= schedule.num_steps:
-    logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
-    return state
-  dataset = prepare(config.data)
+  with contextlib.ExitStack() as stack:
+    # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
+    if is_there := workdir.exists():
+      stack.enter_context(writing(workdir))
+      check_run(workdir, config)
+    checkpoints, step = None, 0
+    if (workdir / "checkpoints").exists():
+      checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+      state, step = checkpoints.resume(init_state(game), config.train.checkpoint_every_steps)
+      if step >= schedule.num_steps:
+        checkpoints.close()
+        logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+        return state
+    dataset = prepare(config.data)
+    if not is_there:
+      stack.enter_context(writing(workdir))
+      check_run(workdir, config)
+    claim_workdir(workdir, config)
+    if parallel.is_primary():
+      claim_data(workdir, dataset)
+    if checkpoints is None:
+      checkpoints, state = Checkpoints(workdir, config.train.keep_checkpoints), init_state(game)
+    return _train(game, schedule, dataset, state, step, workdir, checkpoints)
+
+
+def writing(workdir: pathlib.Path):
+  """The lock of a run's workdir, held by the one process that writes there."""
+  return one_writer(workdir) if parallel.is_primary() else contextlib.nullcontext()
+
+
+def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """check_workdir, but for a run that left no checkpoint: its config and data are forgotten, nothing came of them."""
+  if any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists():
+    return check_workdir(workdir, config)
+  if parallel.is_primary():
+    for name in ("config.json", DATA_FILE):
+      (workdir / name).unlink(missing_ok=True)
+
+
+def _train(game, schedule, dataset, state, step, workdir, checkpoints):
+  config = game.config
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
   writers = Writers(workdir, config, step, primary=parallel.is_primary())
   try:
@@ -152,9 +166,16 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
   )
   clock = Clock(game, schedule, step)
   state = parallel.replicate(state)
+  started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
     program = run_step[game.cycle[first % len(game.cycle)]] if count == 1 else run_cycles
-    state = program(state, images)
+    if program in compiled or first - started > len(game.cycle):
+      state = program(state, images)
+    else:
+      checkpoints.wait()
+      with stop.leaving_at_once(f"the newest checkpoint is {checkpoints.describe_latest()}: the same command resumes"):
+        state = program(state, images)
+      compiled.add(program)
     step = first + count
     clock.tick(state, step)
     if schedule.due(step, schedule.log_every):

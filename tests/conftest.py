@@ -26,6 +26,8 @@ from tests import tiny
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
 
+collect_ignore = ["compiled"]  # needs an accelerator's compiler, and minutes: `make compiled`
+
 
 # The files that take minutes, longest first: started last, one of them would run alone on its worker.
 LONG_FILES = ("test_train.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py")

@@ -1,6 +1,7 @@
 """The audit of functions whose numbers are known by hand."""
 
 import json
+import random
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import pytest
 from prt_jax.audit import Pictures, Protocol, audit, joint_index
 from prt_jax.errors import UserError
 from prt_jax.measurements import attack, psnr_y, restore_all
+from prt_jax.restorers.torch_adapter import TorchRestorer
+from tests.test_attacks import compilations
 
 QUICK = {"alphas": (0.01, 0.04), "num_steps": 5, "num_jacobian_steps": 3}
 
@@ -181,3 +184,70 @@ def test_protocol_defaults_are_the_papers():
   protocol = Protocol()
   assert [round(255 * alpha) for alpha in protocol.alphas] == [1, 2, 4, 8, 16, 32]
   assert (protocol.num_steps, protocol.num_seeds) == (50, 10)
+
+
+def numpy_noise(y):
+  return y + 0.1 * np.random.default_rng().normal(size=y.shape).astype(np.float32)
+
+
+def host_noise(y):
+  draw = lambda: 0.1 * np.random.default_rng().normal(size=y.shape).astype(np.float32)  # noqa: E731
+  return y + jax.pure_callback(draw, jax.ShapeDtypeStruct(y.shape, jnp.float32), vmap_method="sequential")
+
+
+def random_gain(y):
+  return random.random() * y
+
+
+class Counter:
+  def __init__(self):
+    self.calls = 0
+
+  def __call__(self, y):
+    self.calls += 1
+    return y + 0.01 * self.calls
+
+
+class OwnKey:
+  """Keeps a key that it splits at each call, which a trace cannot follow."""
+
+  def __init__(self):
+    self.key = jax.random.key(0)
+
+  def __call__(self, y):
+    self.key, key = jax.random.split(self.key)
+    return y + jax.random.normal(key, y.shape)
+
+
+def torch_noise():
+  torch = pytest.importorskip("torch")
+  return TorchRestorer(lambda y: y + 0.1 * torch.randn(y.shape))
+
+
+def torch_dropout():
+  torch = pytest.importorskip("torch")
+  return TorchRestorer(torch.nn.Dropout(0.5).__call__)
+
+
+@pytest.mark.parametrize("kind", [numpy_noise, host_noise, random_gain, Counter, OwnKey, torch_noise, torch_dropout])
+def test_a_restorer_with_noise_of_its_own_is_refused(kind, y):
+  restorer = kind if kind.__name__ in ("numpy_noise", "host_noise", "random_gain") else kind()
+  part = "changes a state of its own" if kind is OwnKey else "different outputs for one input.*draw_noise"
+  with pytest.raises(UserError, match=part) as error:
+    audit(restorer, y, **QUICK)
+  assert "\n" not in str(error.value)
+
+
+def test_noise_is_refused_beside_draw_noise_too(y):
+  def draw_noise(keys, shape, num_seeds):
+    return jnp.zeros((num_seeds, len(keys), 1, 1, 1))
+
+  with pytest.raises(UserError, match="different outputs for one input"):
+    audit(lambda y, z: numpy_noise(y) + z, y, draw_noise=draw_noise, **QUICK)
+
+
+def test_images_of_one_shape_need_one_program(y):
+  with compilations() as compiled:
+    audit(lambda y: 7 * jnp.sin(upsample(y)), np.concatenate([y, y]), **QUICK)
+  for name in ("restore_seeds", "_ascent_step", "_power_step"):
+    assert compiled.count(f"jit({name})") == 1

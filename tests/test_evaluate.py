@@ -194,7 +194,7 @@ def test_without_inception_weights_and_network_every_other_number_is_there(evalu
     ({"step": 5}, "eval.step=5: .* holds steps 8"),
     ({"feature_extractor": "inception", "feature_weights": "/nowhere.pth"}, "/nowhere.pth"),
     ({"num_std_seeds": 1}, "eval.num_std_seeds=1"),
-    ({"strong_num_examples": 9}, "eval.strong_num_examples=9"),
+    ({"strong_num_examples": -1}, "eval.strong_num_examples=-1: it must be 0 or more"),
     ({"batch_size": 7}, "eval.batch_size=7 does not divide over 4 devices"),
   ],
 )

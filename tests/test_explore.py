@@ -81,3 +81,14 @@ def test_a_restoration_of_another_size_is_one_clear_line():
 def test_restorers_of_the_audit_are_those_of_the_exploration(images, tmp_path):
   with pytest.raises(UserError, match="--checkpoint=FILE"):
     explore.main(["--restorer=imdn", f"--input={images}", f"--output={tmp_path}"])
+
+
+def test_noise_of_its_own_is_refused():
+  def restore(y, z):
+    return y + np.random.default_rng().normal(size=y.shape)
+
+  with pytest.raises(UserError, match="different outputs for one input"):
+    explore.explore_image(
+      Restorer("noisy", restore), Pair("p", None, np.zeros((8, 8, 3), np.float32)), jax.random.key(0),
+      num_outputs=2, min_input_psnr=30.0, num_steps=1,
+    )

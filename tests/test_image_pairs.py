@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from prt_jax.errors import UserError
-from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs, square_pairs
+from prt_jax.image_pairs import Reading, bicubic_measure, image_files, read_pairs, square_pairs
 from prt_jax.restorers.bicubic import bicubic_downsample
 
 
@@ -71,3 +71,22 @@ def test_square_pairs_are_what_training_sees(folder):
   pair = next(iter(square_pairs(folder, 32, 0, lambda x: x[:, ::2, ::2])))
   assert pair.x.shape == (32, 32, 3)
   np.testing.assert_array_equal(pair.y, pair.x[::2, ::2])
+
+
+@pytest.mark.parametrize(
+  "names", [("a.jpg", "a.k.png", "a.png"), ("A.png", "B.png", "a.bmp"), ("é.png", "e\u0301.bmp")]
+)
+def test_names_that_would_share_their_results_are_refused_whatever_lies_between(tmp_path, names):
+  for name in names:
+    Image.new("RGB", (16, 16)).save(tmp_path / name)
+  with pytest.raises(UserError, match="would share their results' name: rename one"):
+    image_files(tmp_path)
+
+
+def test_hidden_files_are_left_out_and_counted(folder, caplog):
+  (folder / "._a.png").write_bytes(b"a Mac's own")
+  (folder / "notes.txt").touch()
+  (folder / "below.png").mkdir()
+  with caplog.at_level("WARNING", logger="absl"):
+    assert [path.name for path in image_files(folder)] == ["a.png", "b.png"]
+  assert "left out 1 hidden (._a.png), 1 folders (below.png), 1 of another kind (notes.txt)" in caplog.text

@@ -1,13 +1,19 @@
 """Mistakes on the command line: one line, exit code 1, nothing written."""
 
+import functools
+import importlib
 import math
+import signal
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from configs import sr8
 from prt_jax.main import config_argument, default_workdir
-from tests.commands import assert_one_line, run
+from tests.commands import assert_one_line, environment, run
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,11 @@ def test_default_workdir_names_config_and_variant(argument, workdir):
   assert str(default_workdir(argument)) == workdir
   assert config_argument(["main", "--mode=train", f"--config={argument}"]) == argument
   assert config_argument(["main", "--config", argument]) == argument
+
+
+def test_imagenet_is_that_of_the_papers():
+  names = {importlib.import_module(f"configs.imagenet_sr{factor}").get_config().data.name for factor in (4, 8, 16)}
+  assert names == {"imagenet_resized/64x64"}
 
 
 @pytest.mark.parametrize("scale", ["demo", "mini", "lite"])
@@ -45,6 +56,11 @@ def test_a_smaller_scale_keeps_the_task(scale):
     (["--config.train.num_steps=many"], ["many"]),
     (["--nonsense=1"], ["nonsense"]),
     (["--config.train.batch_size=0"], ["train.batch_size=0"]),
+    (["--config.seed=99999999999999999999999"], ["seed=99999999999999999999999 is not in [0, 4294967295]"]),
+    (
+      ["--mode=train_and_eval", "--config.eval.num_examples=9", "--config.eval.feature_extractor=pixels"],
+      ["eval.num_examples=9, but", "8 validation images"],
+    ),
     (["--config.train.checkpoint_every_steps=0"], ["train.checkpoint_every_steps=0 must be at least 1"]),
     (["--config.data.image_size=48"], ["data.image_size=48", "multiple of 32"]),
     (["--config.degradation.factor=7"], ["degradation.factor=7", "does not divide data.image_size=32"]),
@@ -100,6 +116,28 @@ def test_batch_that_does_not_divide_over_the_devices(tmp_path, photographs):
   flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
   result = run(f"--workdir={tmp_path / 'run'}", "--config.train.batch_size=6", path=photographs, env=flags)
   assert_one_line(result, "train.batch_size=6 does not divide over 4 devices")
+
+
+@pytest.mark.parametrize("module", ["main", "restore"])
+def test_an_interruption_outside_of_training_is_one_line(module, tmp_path):
+  """Ctrl-C while a config, or a restorer, of the user's own is loaded."""
+  (tmp_path / "slow.py").write_text("import time\nprint('busy', flush=True)\ntime.sleep(1_000)\n")
+  flags = {
+    "main": [f"--config={tmp_path / 'slow.py'}"],
+    "restore": ["--restorer=slow:restore", f"--input={tmp_path}", f"--output={tmp_path / 'out'}"],
+  }
+  process = subprocess.Popen(
+    [sys.executable, "-m", f"prt_jax.{module}", *flags[module]], cwd=ROOT,
+    env=environment(PYTHONPATH=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    # A shell's background jobs, these tests perhaps, are started with SIGINT ignored, and pass that on.
+    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+  )  # fmt: skip
+  while process.stdout.readline() != "busy\n":
+    assert process.poll() is None
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=60)
+  assert len(output.splitlines()) == 1 and output.startswith("stopped by SIGINT: ")
+  assert process.returncode == (75 if module == "main" else 130)
 
 
 def test_no_config():

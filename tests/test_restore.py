@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import restore
+from prt_jax import audit_command, explore, restore
 from prt_jax.errors import UserError
 from tests.restorers.test_user_restorer import trained
 
@@ -98,6 +98,9 @@ def test_a_published_network_takes_any_size(tmp_path):
   [
     ("degraded", [], "is the folder of the input"),
     ("out", ["--num_outputs=0"], "--num_outputs=0 must be at least 1"),
+    ("out", [f"--seed={2**32}"], r"--seed=4294967296 is not in \[0, 4294967295\]"),
+    ("out", ["--seed=-1"], "--seed=-1 is not in"),
+    ("out", ["--noise_std=nan"], "--noise_std=nan is not finite"),
   ],
 )
 def test_mistakes_are_one_line(output, flags, message, tmp_path):
@@ -106,8 +109,50 @@ def test_mistakes_are_one_line(output, flags, message, tmp_path):
     restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / output}", *flags])
 
 
-def test_two_images_of_one_name_are_refused(tmp_path):
-  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+@pytest.mark.parametrize("command", [restore, explore, audit_command])
+def test_two_images_of_one_name_are_refused_before_anything_is_written(command, tmp_path):
+  folder = folder_of(tmp_path, **{"a": random_pixels(0, 16, 16), "a.k": random_pixels(0, 16, 16)})
   Image.fromarray(random_pixels(0, 16, 16)).save(folder / "a.bmp")
   with pytest.raises(UserError, match="would share their results' name"):
-    restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+    command.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+  assert not (tmp_path / "out").exists()
+
+
+def test_no_command_replaces_its_input(tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  before = (folder / "a.png").read_bytes()
+  for command in (explore, audit_command):
+    with pytest.raises(UserError, match="is the folder of the input"):
+      command.main(["--restorer=bicubic", "--degradation=none", f"--input={folder}", f"--output={folder}/."])
+  assert [path.name for path in folder.iterdir()] == ["a.png"] and (folder / "a.png").read_bytes() == before
+
+
+def test_a_transparent_image_is_restored_on_white_and_keeps_its_alpha(tmp_path):
+  """Hidden colours come out nowhere; on white the written picture is the restoration of what was seen."""
+  rgba = np.dstack([random_pixels(0, 16, 16), np.zeros((16, 16), np.uint8)])
+  rgba[:, 4:8, 3], rgba[:, 8:, 3] = 128, 255
+  seen = np.round(rgba[..., :3] * (rgba[..., 3:] / 255) + 255 - rgba[..., 3:]).astype(np.uint8)
+  folder, output = folder_of(tmp_path, hidden=rgba, seen=seen), tmp_path / "out"
+  restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={output}", "--scale=2"])
+  written = Image.open(output / "hidden-1.png")
+  assert (written.mode, written.size) == ("RGBA", (32, 32))
+  alpha = np.asarray(Image.fromarray(rgba[..., 3]).resize((32, 32), Image.Resampling.BICUBIC))
+  np.testing.assert_array_equal(np.asarray(written)[..., 3], alpha)
+  np.testing.assert_array_equal(np.asarray(written)[:, :4, :3], 255)
+  on_white = Image.alpha_composite(Image.new("RGBA", (32, 32), "white"), written).convert("RGB")
+  plain = read(output / "seen-1.png")
+  opaque = alpha == 255
+  np.testing.assert_allclose(np.asarray(on_white, np.float32)[opaque], plain[opaque], atol=1)
+  between = (alpha > 60) & ~opaque
+  assert np.abs(np.asarray(on_white, np.float32)[between] - plain[between]).mean() < 2
+  assert Image.open(output / "seen-1.png").mode == "RGB"
+
+
+def test_a_restorer_with_noise_of_its_own_is_refused(tmp_path, monkeypatch):
+  (tmp_path / "draws_noise.py").write_text(
+    "import numpy as np\ndef restore(y):\n  return y + np.random.normal(size=y.shape).astype('float32')\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
+  with pytest.raises(UserError, match="different outputs for one input"):
+    restore.main(["--restorer=draws_noise:restore", f"--input={folder}", f"--output={tmp_path / 'out'}"])

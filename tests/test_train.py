@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from prt_jax.stop_request import EXIT_CODE, INTERRUPTED
 from prt_jax.writers import SPEED_SCALARS, keep_lines_until
 from tests.commands import assert_one_line, run, start
 
@@ -108,7 +109,7 @@ def test_killed_or_stopped_at_any_moment_a_run_ends_as_if_nothing_happened(finis
   wait_for(process, lambda: log.exists() and '"step": 3' in log.read_text())
   process.send_signal(signal.SIGTERM)
   output, _ = process.communicate(timeout=TIMEOUT)
-  assert process.returncode == 0, output
+  assert process.returncode == EXIT_CODE == 75, output
   assert "stopped by SIGTERM after step" in output
   process = start(f"--workdir={workdir}", path=photographs)
   wait_for(process, lambda: '"step": 6' in log.read_text())
@@ -182,6 +183,56 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(finished, photographs, tmp_p
   result = run(f"--workdir={workdir}", path=photographs)
   assert result.returncode == 0, result.stderr
   assert_same_run(finished[0], workdir)
+
+
+def test_other_data_are_refused_and_the_same_data_elsewhere_go_on(finished, photographs, tmp_path):
+  workdir, moved = tmp_path / "run", tmp_path / "moved"
+  shutil.copytree(finished[0], workdir)
+  shutil.rmtree(workdir / "checkpoints" / "8")
+  shutil.copytree(photographs, moved, copy_function=shutil.copyfile)  # of another time as well
+  (moved / "train" / "000.png").rename(tmp_path / "000.png")
+  result = run(f"--workdir={workdir}", path=moved)
+  assert_one_line(result, "on other data", "24 training and 8 validation images there, 23 and 8 here")
+  (tmp_path / "000.png").rename(moved / "train" / "000.png")
+  # A checkpoint that was damaged meanwhile is named, and training goes on from the one before it.
+  damaged = next((workdir / "checkpoints" / "6" / "default" / "ocdbt.process_0" / "d").iterdir())
+  content = bytearray(damaged.read_bytes())
+  content[len(content) // 2] ^= 1
+  damaged.write_bytes(content)
+  result = run(f"--workdir={workdir}", path=f"{moved}/")
+  assert result.returncode == 0, result.stderr
+  assert f"{damaged.name} has changed" in result.stderr and "at step 4 of 8" in result.stderr
+  assert_same_run(finished[0], workdir)
+
+
+def test_a_wrong_command_corrected_works_and_two_at_once_do_not(photographs, tmp_path):
+  """Wrong data, wrong fields, stopped while it compiles; then a second run of the workdir, then Ctrl-C twice."""
+  workdir = tmp_path / "run"
+  assert_one_line(run(f"--workdir={workdir}", path=tmp_path / "typo"), "does not exist")
+  assert not workdir.exists()
+  process = start(f"--workdir={workdir}", "--config.optim.learning_rate=0.5", path=photographs)
+  wait_for(process, lambda: (workdir / "config.json").exists())
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=TIMEOUT)
+  assert process.returncode in (EXIT_CODE, -signal.SIGTERM), output
+  flags = ["--config.train.num_steps=1000000", "--config.train.checkpoint_every_steps=1000000"]
+  process = start(f"--workdir={workdir}", *flags, path=photographs)
+  wait_for(process, lambda: '"step": 3' in ((workdir / "metrics.jsonl").read_text() if process.poll() is None and
+                                            (workdir / "metrics.jsonl").exists() else ""))
+  second = run(f"--workdir={workdir}", *flags, path=photographs)
+  assert_one_line(second, f"{workdir} is being written by process {process.pid} on ")
+  os.kill(process.pid, signal.SIGSTOP)  # so that both arrive before its next step
+  process.send_signal(signal.SIGINT)
+  time.sleep(0.1)
+  os.kill(process.pid, signal.SIGCONT)
+  for line in process.stdout:
+    if "Ctrl-C (again) leaves at once" in line:
+      process.send_signal(signal.SIGINT)
+      break
+  output, _ = process.communicate(timeout=TIMEOUT)
+  assert "Traceback" not in output
+  assert process.returncode in (EXIT_CODE, INTERRUPTED), output
+  assert json.loads((workdir / "config.json").read_text())["optim"]["learning_rate"] == 1e-3
 
 
 def test_lines_after_the_checkpoint_are_dropped(tmp_path):

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 
@@ -14,12 +16,13 @@ import numpy as np
 from absl import logging
 
 from prt_jax.data.errors_text import one_line
-from prt_jax.data.partial_folder import partial_folder, remove_dead_partials, writing_lock
+from prt_jax.data.partial_folder import HOST, partial_folder, remove_dead_partials, writing_lock
 from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES
 from prt_jax.data.split import check_train_fraction
 from prt_jax.errors import UserError
+from prt_jax.integrity import Damaged, digest_file
 
 # Part of every fingerprint: raise it when the same description comes to mean other pixels.
 FORMAT_VERSION = 1
@@ -37,7 +40,7 @@ class Dataset:
     val: the same, of the validation images.
     folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json.
     fingerprint: str; equal fingerprints are equal data.
-    meta: dict, the content of meta.json: source, description, counts, versions, fingerprint.
+    meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint.
   """
 
   train: np.ndarray
@@ -45,6 +48,11 @@ class Dataset:
   folder: Path
   fingerprint: str
   meta: dict
+
+  @functools.cached_property
+  def digests(self) -> dict[str, str]:
+    """Of train.npy and val.npy, by split: equal digests are equal pixels. Computed where an old cache has none."""
+    return self.meta.get("digests") or {name: digest_file(self.folder / f"{name}.npy") for name in SPLITS}
 
 
 def prepare(data):
@@ -54,6 +62,7 @@ def prepare(data):
   and split rule, and for a folder the names, sizes and times of its files. A preparation that is
   killed at any moment leaves nothing that is ever used; several at a time end well. Memory does
   not grow with the data set. With the data in the cache nothing is imported for the source.
+  What is in the cache is compared with its digests, and prepared anew where it is damaged.
 
   Args:
     data: the config's `data` (source, name, path, image_size, resize, train_fraction, cache_dir are read).
@@ -63,7 +72,7 @@ def prepare(data):
 
   Raises:
     UserError: a field is wrong, the source cannot be read (see the source's `read`), the cache cannot
-      be written or is damaged.
+      be written, or is damaged and its source is gone.
   """
   source = checked_source(data)
   description = source.describe(data)
@@ -71,23 +80,55 @@ def prepare(data):
   cache_dir = Path(data.cache_dir).expanduser()
   folder = _folder(data, fingerprint)
   remove_dead_partials(cache_dir)
-  if not folder.is_dir():
+
+  def opened():
+    return _open(folder, data, description, fingerprint)
+
+  with contextlib.suppress(Damaged, FileNotFoundError):
+    return opened()
+  with _disk_errors(cache_dir):
+    cache_dir.mkdir(parents=True, exist_ok=True)
+  with contextlib.ExitStack() as stack:
     with _disk_errors(cache_dir):
-      cache_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-      with _disk_errors(cache_dir):
-        stack.enter_context(writing_lock(folder))
-      # Another process may have prepared it while this one waited for the lock.
-      if not folder.is_dir():
-        _write(data, source, description, fingerprint, folder)
-  return _open(folder, fingerprint)
+      stack.enter_context(writing_lock(folder))
+    # Another process may have prepared it while this one waited for the lock.
+    try:
+      return opened()
+    except FileNotFoundError:
+      _write(data, source, description, fingerprint, folder)
+    except Damaged as error:
+      logging.warning("the prepared data in %s is damaged (%s): preparing it again", folder, error)
+      _write_again(data, source, description, fingerprint, folder, error)
+  return opened()
+
+
+def _write_again(data, source, description, fingerprint, folder, damage):
+  """_write, with the damaged folder out of the way; it comes back where its source cannot be read."""
+  aside = folder.with_name(f".{folder.name}.partial.{HOST}.damaged-{secrets.token_hex(4)}")
+  with _disk_errors(folder.parent):
+    folder.rename(aside)
+  try:
+    _write(data, source, description, fingerprint, folder)
+  except BaseException as error:
+    aside.rename(folder)
+    if isinstance(error, UserError):
+      message = f"the prepared data in {folder} is damaged ({damage}), and not prepared again: {error}"
+      raise UserError(message) from error
+    raise
+  shutil.rmtree(aside, ignore_errors=True)
 
 
 def find_prepared(data):
-  """What `prepare` would take from the cache: a Dataset; None where it would first write it. UserError likewise."""
-  fingerprint = _fingerprint(data.source, checked_source(data).describe(data))
-  folder = _folder(data, fingerprint)
-  return _open(folder, fingerprint) if folder.is_dir() else None
+  """(the folder, its meta.json) of what `prepare` would take from the cache, None where it would first write it.
+
+  The arrays are neither read nor compared with their digests. UserError where `prepare` could not say what they are.
+  """
+  description = checked_source(data).describe(data)
+  folder = _folder(data, _fingerprint(data.source, description))
+  try:
+    return folder, json.loads((folder / "meta.json").read_bytes())
+  except (OSError, ValueError):
+    return None
 
 
 def checked_source(data):
@@ -131,6 +172,7 @@ def _write(data, source, description, fingerprint, folder):
       "source": data.source,
       "description": description,
       "counts": {name: splits[name].count for name in SPLITS},
+      "digests": {name: digest_file(partial / f"{name}.npy") for name in SPLITS},
       "versions": {"format": FORMAT_VERSION, **_package_versions()},
       "fingerprint": fingerprint,
     }
@@ -199,12 +241,33 @@ def _package_versions():
   return versions
 
 
-def _open(folder, fingerprint):
+def _open(folder, data, description, fingerprint):
+  """The prepared Dataset, compared with what meta.json says of it and with what it should be.
+
+  Raises:
+    FileNotFoundError: the folder is not there.
+    Damaged: it is, and is not what it was.
+    UserError: it cannot be read.
+  """
+  if not folder.is_dir():
+    raise FileNotFoundError(folder)
   try:
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / "meta.json").read_bytes())
+    expected = {"fingerprint": fingerprint, "source": data.source, "description": description}
+    for name, value in json.loads(json.dumps(expected)).items():
+      if meta[name] != value:
+        raise Damaged(f"its meta.json is of other data: another {name}")
+    # Sets of before digests were written have none.
+    for name, digest in meta.get("digests", {}).items():
+      if digest_file(folder / f"{name}.npy") != digest:
+        raise Damaged(f"{name}.npy has changed")
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in SPLITS}
-    if any(len(arrays[name]) != meta["counts"][name] for name in SPLITS):
-      raise ValueError("its arrays do not have the lengths that meta.json says")
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"the prepared data in {folder} is damaged ({one_line(error)}): remove that folder") from error
+    for name, array in arrays.items():
+      shape = (meta["counts"][name], data.image_size, data.image_size, 3)
+      if array.dtype != np.uint8 or array.shape != shape:
+        raise Damaged(f"{name}.npy is {array.dtype} {list(array.shape)} instead of uint8 {list(shape)}")
+  except PermissionError as error:
+    raise UserError(f"cannot read {error.filename} ({error.strerror}): check its permissions") from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise Damaged(one_line(error)) from error
   return Dataset(arrays["train"], arrays["val"], folder, fingerprint, meta)

@@ -1,18 +1,20 @@
-"""CelebA as its authors give it: img_align_celeba/*.jpg and list_eval_partition.txt."""
+"""CelebA as its authors give it: img_align_celeba/*.jpg or img_align_celeba_png/*.png, and list_eval_partition.txt."""
 
 import hashlib
+from pathlib import PurePath
 
 from prt_jax.data.errors_text import one_line
+from prt_jax.data.image_files import EXTENSIONS, list_images
 from prt_jax.errors import UserError
 
-IMAGE_FOLDER = "img_align_celeba"
+IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")  # the authors' own; Kaggle's copy
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 def find_partition_file(folder):
-  """The file that says which image is in which split: in `folder` or in its img_align_celeba; None if absent."""
-  for parent in (folder, folder / IMAGE_FOLDER):
+  """The file that says which image is in which split: in `folder` or in one of its IMAGE_FOLDERS; None if absent."""
+  for parent in (folder, *(folder / name for name in IMAGE_FOLDERS)):
     for name in PARTITION_FILES:
       if (parent / name).is_file():
         return parent / name
@@ -20,11 +22,25 @@ def find_partition_file(folder):
 
 
 def find_image_folder(folder):
-  """Where the images are: img_align_celeba (also within itself, as Kaggle's zip unpacks), else `folder` itself."""
-  for candidate in (folder / IMAGE_FOLDER / IMAGE_FOLDER, folder / IMAGE_FOLDER):
-    if candidate.is_dir():
-      return candidate
-  return folder
+  """Where the images are: in one of IMAGE_FOLDERS (also within itself, as Kaggle's zip unpacks), else `folder` itself.
+
+  Of several, the first that holds an image.
+  """
+  candidates = [place for name in IMAGE_FOLDERS for place in (folder / name / name, folder / name) if place.is_dir()]
+  if len(candidates) < 2:
+    return (*candidates, folder)[0]
+  return next((place for place in candidates if list_images(place, EXTENSIONS)[0]), candidates[0])
+
+
+def match_names(names, folder):
+  """The files of the images that a partition file names as NAME.jpg, in its order: those, or NAME with another ending.
+
+  An image that is missing keeps its name: reading it will say so.
+  """
+  present, _ = list_images(folder, EXTENSIONS)
+  by_stem = {PurePath(name).stem: name for name in present}
+  present = set(present)
+  return [name if name in present else by_stem.get(PurePath(name).stem, name) for name in names]
 
 
 def read_partitions(path):

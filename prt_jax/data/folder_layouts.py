@@ -3,7 +3,8 @@
 A layout has
   matches(folder) -> bool                     whether the folder is laid out so;
   describe(folder, fraction) -> dict          which files there are and how they are split (JSON-able, opens no image);
-  splits(folder, fraction, data) -> {"train": Split, "val": Split}.
+  splits(folder, fraction, data) -> {"train": Split, "val": Split};
+  walked(folder) -> the folders in or below which every image counts.
 `folder` is a pathlib.Path, `fraction` is data.train_fraction. LAYOUTS has them by name; the first that matches is it.
 """
 
@@ -21,10 +22,17 @@ VALIDATION_FOLDERS = ("val", "validation", "valid")
 
 
 class ImagenetNpz:
-  """train_data_batch_*.npz and val_data.npz of downsampled ImageNet: official splits."""
+  """train_data_batch_*.npz and val_data.npz of downsampled ImageNet, all of them: official splits."""
 
   def matches(self, folder):
-    return bool(imagenet_npz.training_parts(folder))
+    if imagenet_npz.training_parts(folder) or (folder / imagenet_npz.VALIDATION_PART).is_file():
+      return True
+    if pickled := imagenet_npz.pickled_part(folder):
+      raise UserError(
+        f"{pickled} is a pickle, which is a program and is not opened: download the same images as .npz from "
+        f"image-net.org ({imagenet_npz.DOWNLOADS}) and point --config.data.path at the unpacked files"
+      )
+    return False
 
   def describe(self, folder, fraction):
     del fraction  # the splits are the official ones
@@ -39,10 +47,18 @@ class ImagenetNpz:
     *training, validation = self._parts(folder)
     return {"train": self._split(training, data), "val": self._split([validation], data)}
 
+  def walked(self, folder):
+    del folder  # it names its files
+    return []
+
   def _parts(self, folder):
-    validation = folder / "val_data.npz"
-    if not validation.is_file():
-      raise UserError(f"{folder} holds train_data_batch_*.npz but no val_data.npz: put it beside them")
+    validation = folder / imagenet_npz.VALIDATION_PART
+    missing = imagenet_npz.missing_parts(folder)
+    if missing:
+      raise UserError(
+        f"{folder} holds a part of downsampled ImageNet without {', '.join(missing)}: put what is missing beside it "
+        f"({imagenet_npz.DOWNLOADS} of image-net.org)"
+      )
     return [*imagenet_npz.training_parts(folder), validation]
 
   def _split(self, parts, data):
@@ -60,10 +76,10 @@ class Celeba:
   def matches(self, folder):
     if celeba_files.find_partition_file(folder):
       return True
-    images = folder / celeba_files.IMAGE_FOLDER
-    if images.is_dir():
+    images = next((folder / name for name in celeba_files.IMAGE_FOLDERS if (folder / name).is_dir()), None)
+    if images:
       raise UserError(
-        f"{folder} holds {celeba_files.IMAGE_FOLDER} without {celeba_files.PARTITION_FILES[0]}: put that file of "
+        f"{folder} holds {images.name} without {celeba_files.PARTITION_FILES[0]}: put that file of "
         f"CelebA's beside it for the official splits, or set --config.data.path={images} for a random split"
       )
     return False
@@ -76,6 +92,9 @@ class Celeba:
   def splits(self, folder, fraction, data):
     official_train, official_validation = celeba_files.read_partitions(celeba_files.find_partition_file(folder))
     images = celeba_files.find_image_folder(folder)
+    official_train, official_validation = (
+      celeba_files.match_names(names, images) for names in (official_train, official_validation)
+    )
     mask = train_mask(len(official_train), fraction)
     train = list(itertools.compress(official_train, mask))
     rest = list(itertools.compress(official_train, ~mask))
@@ -84,6 +103,9 @@ class Celeba:
       "train": Split(len(train), decode_all(_files(images, train), data)),
       "val": Split(len(val), decode_all(_files(images, val), data)),
     }
+
+  def walked(self, folder):
+    return [celeba_files.find_image_folder(folder)]
 
 
 class TrainVal:
@@ -109,6 +131,9 @@ class TrainVal:
     folders = {"train": folder / "train", "val": self._validation(folder)}
     return {name: self._split(path, data) for name, path in folders.items()}
 
+  def walked(self, folder):
+    return [folder / "train", self._validation(folder)]
+
   def _validation(self, folder):
     return next((folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()), None)
 
@@ -130,6 +155,9 @@ class Tree:
   def splits(self, folder, fraction, data):
     mask = train_mask(_count(folder), self._fraction(fraction))
     return {"train": self._split(folder, mask, data), "val": self._split(folder, ~mask, data)}
+
+  def walked(self, folder):
+    return [folder]
 
   def _fraction(self, fraction):
     return min(fraction, MAX_FRACTION_WITHOUT_VALIDATION)

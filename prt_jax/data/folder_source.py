@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import logging
 
 from prt_jax.data.folder_layouts import LAYOUTS
+from prt_jax.data.image_files import LeftOut, walk_images
 from prt_jax.data.preprocess import describe_preprocessing
 from prt_jax.data.split import Found
 from prt_jax.errors import UserError
@@ -56,6 +57,12 @@ def read(data):
         "add images to it, or change --config.data.train_fraction if the split is random"
       )
   logging.info("%s: layout %s, %d images for training, %d for validation", folder, name, *counts.values())
+  left_out = LeftOut()
+  for root in LAYOUTS[name].walked(folder):
+    for _ in walk_images(root, left_out):
+      pass
+  if left_out.counts:
+    logging.info("%s: left out %s", folder, left_out)
   return splits
 
 

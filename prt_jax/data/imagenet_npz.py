@@ -14,6 +14,9 @@ import numpy as np
 from prt_jax.data.errors_text import one_line
 from prt_jax.errors import UserError
 
+NUM_PARTS = 10  # of the training images
+VALIDATION_PART = "val_data.npz"
+DOWNLOADS = "Imagenet64_train_part1_npz.zip, Imagenet64_train_part2_npz.zip, Imagenet64_val_npz.zip"
 CHANNELS = 3
 ROWS_A_READ = 64
 
@@ -25,6 +28,19 @@ def training_parts(folder):
     if match := re.fullmatch(r"train_data_batch_(\d+)\.npz", path.name):
       numbered[int(match[1])] = path
   return [numbered[number] for number in sorted(numbered)]
+
+
+def missing_parts(folder):
+  """The names of the parts that a folder lacks of the whole data set."""
+  numbers = {int(path.stem.rpartition("_")[2]) for path in training_parts(folder)}
+  names = [f"train_data_batch_{number}.npz" for number in range(1, NUM_PARTS + 1) if number not in numbers]
+  return names + ([] if (folder / VALIDATION_PART).is_file() else [VALIDATION_PART])
+
+
+def pickled_part(folder):
+  """The first file of the other download of downsampled ImageNet, Python pickles of the same names; None without."""
+  pattern = r"(train_data_batch_\d+|val_data)(\.pkl|\.pickle|\.p)?"
+  return next((path for path in sorted(folder.iterdir()) if re.fullmatch(pattern, path.name)), None)
 
 
 def count_images(path):

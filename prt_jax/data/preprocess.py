@@ -4,6 +4,8 @@ import numpy as np
 
 from prt_jax.errors import UserError
 
+BACKGROUND = (255, 255, 255)  # what lies behind a transparent image
+
 
 def check_preprocessing(data):
   """Raises UserError unless data.image_size >= 1 and data.resize is 0 or at least data.image_size (pixels)."""
@@ -29,7 +31,7 @@ def preprocess(image, image_size, resize, label="an image"):
   the aspect is kept. The filter is Pillow's antialiased bilinear, sizes and crop offsets round as
   torchvision's Resize and CenterCrop do. An image that already has its size is not resampled.
 
-  Grey becomes three equal channels, alpha is dropped, 16-bit grey is scaled to 8 bits.
+  Grey becomes three equal channels, what is transparent lies on white, 16-bit grey is scaled to 8 bits.
 
   Args:
     image: PIL image (orientation already applied), or uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
@@ -67,11 +69,12 @@ def _from_array(array):
 
 
 def to_rgb(image, label="an image"):
-  """A PIL image as RGB: grey becomes three equal channels, alpha is dropped, 16-bit grey is scaled to 8 bits.
+  """A PIL image as RGB: grey becomes three equal channels, 16-bit grey is scaled to 8 bits.
 
+  A transparent image is laid on white, as a browser shows it: the colours under its alpha are nobody's picture.
   UserError where its pixel format has no RGB meaning; label is what the error calls the image.
   """
-  if image.mode == "RGB":
+  if image.mode == "RGB" and not image.has_transparency_data:
     return image
   if image.mode.startswith("I"):
     # Pillow's own conversion clips 16-bit values at 255: every photograph would come out white.
@@ -81,9 +84,20 @@ def to_rgb(image, label="an image"):
     return _from_array(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
   if image.mode == "F":
     raise UserError(f"{label} holds floating-point pixels of unknown range: convert it to an 8-bit image")
-  if image.mode == "P" and "transparency" in image.info:
+  if image.has_transparency_data:
+    from PIL import Image
+
     image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image).convert("RGB")
   return image.convert("RGB")
+
+
+def alpha_of(image):
+  """The alpha of a PIL image, uint8 [H, W]; None where all of it is opaque."""
+  if not image.has_transparency_data or image.mode[0] in "IF":
+    return None
+  alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+  return None if (alpha == 255).all() else alpha
 
 
 def _target_size(width, height, image_size, resize):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prt_jax.data import imagenet_npz
 from prt_jax.data.decode import decode_all
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import describe_preprocessing
@@ -194,8 +195,12 @@ def _few_retries():
 
 
 def _manual_way(name):
-  images = "img_align_celeba.zip (unpacked) and list_eval_partition.txt" if name == "celeb_a" else "the images"
-  return f"download {images} by hand into a folder DIR and use --config.data.source=folder --config.data.path=DIR"
+  files = {
+    "celeb_a": "img_align_celeba.zip (unpacked) and list_eval_partition.txt",
+    "imagenet_resized": f"{imagenet_npz.DOWNLOADS} (unpacked, from image-net.org)",
+  }
+  wanted = files.get(name, "the images")
+  return f"download {wanted} by hand into a folder DIR and use --config.data.source=folder --config.data.path=DIR"
 
 
 def _image_feature(tfds, builder):

@@ -2,9 +2,10 @@
 
 A checkpoint is a pickle, and a pickle is a program. This reader is a restricted
 unpickler: of all the globals that a file can ask for it knows `OrderedDict`, the two
-functions that rebuild a dense tensor (before and since torch 0.4), and the storage types.
-Anything else ends the reading with one line that names it. Both formats of `torch.save`
-are read: the zip archive (torch >= 1.6) and the older sequence of pickles.
+functions that rebuild a dense tensor (before and since torch 0.4), those that make it an
+`nn.Parameter`, and the storage types. Anything else ends the reading with one line that
+names it. Both formats of `torch.save` are read: the zip archive (torch >= 1.6) and the older
+sequence of pickles; and `.safetensors` files, which hold no pickle at all.
 """
 
 import io
@@ -18,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from prt_jax.errors import UserError
+from prt_jax.features import safetensors
 
 _STORAGE_TYPES = {
   "DoubleStorage": np.dtype("<f8"),
@@ -34,6 +36,7 @@ _STORAGE_TYPES = {
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_MAX_DEPTH = 4  # of dicts within dicts
 _MAX_PICKLE_BYTES = 64 << 20  # the tensors' bytes are elsewhere; the pickle only lists them
 
 
@@ -61,14 +64,14 @@ class _Damaged(Exception):
 
 
 def load_state_dict(path, key=None):
-  """The tensors of a checkpoint written by `torch.save`, as numpy arrays.
+  """The tensors of a checkpoint written by `torch.save`, or of a .safetensors file, as numpy arrays.
 
   Nothing of the file is executed, so a checkpoint from anywhere may be opened.
 
   Args:
-    path: the checkpoint file (.pth, .pt).
-    key: which of several state dicts the file holds, such as "params_ema". May be left
-      out if the file is a state dict, or holds exactly one.
+    path: the checkpoint file (.pth, .pt, .safetensors).
+    key: which of several state dicts the file holds, such as "params_ema", or "model/params"
+      where they are nested. May be left out if the file is a state dict, or holds exactly one.
 
   Returns:
     dict name -> array, C-contiguous, of the checkpoint's own dtype, in the file's order.
@@ -81,10 +84,17 @@ def load_state_dict(path, key=None):
   path = Path(path).expanduser()
   try:
     with path.open("rb") as file:
-      magic = file.read(4)
+      magic = file.read(9)
       file.seek(0)
-      content, read_storage = (_open_zip if magic == _ZIP_MAGIC else _open_legacy)(file, path.stat().st_size)
-      return {name: _materialise(tensor, read_storage) for name, tensor in _select(content, key, path).items()}
+      if path.suffix == ".safetensors" or safetensors.begins_like_one(magic):
+        return _select({"": safetensors.read(file, path)}, key, path)
+      content, read_storage = (_open_zip if magic[:4] == _ZIP_MAGIC else _open_legacy)(file, path.stat().st_size)
+      if not isinstance(content, dict):
+        raise UserError(
+          f"{path} holds a {type(content).__name__}, no state dict: save model.state_dict() with torch.save"
+        )
+      tensors = _select(dict(_state_dicts(content)), key, path)
+      return {name: _materialise(tensor, read_storage) for name, tensor in tensors.items()}
   except UserError:
     raise
   except _Refused as error:
@@ -111,6 +121,8 @@ class _Unpickler(pickle.Unpickler):
     if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
       # A new function each time: a pickle may set attributes of what it was given.
       return lambda storage, offset, shape, strides, *_: _Tensor(storage, offset, shape, strides)
+    if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+      return lambda tensor, *_: tensor
     if module == "torch" and name in _STORAGE_TYPES:
       return name
     raise _Refused(f"{module}.{name}")
@@ -190,24 +202,33 @@ def _tensors(content):
   return []
 
 
-def _select(content, key, path):
-  """The one mapping name -> `_Tensor` that is meant."""
-  if not isinstance(content, dict):
-    raise UserError(f"{path} holds a {type(content).__name__}, no state dict: save model.state_dict() with torch.save")
-  state_dicts = {name: value for name, value in content.items() if isinstance(value, dict) and _tensors(value)}
-  if key is not None:
-    if key not in state_dicts:
-      known = ", ".join(map(str, state_dicts)) or "none by name"
-      raise UserError(f"{path} holds no state dict {key!r}: it holds {known}")
-    content = state_dicts[key]
-  elif len(state_dicts) == 1:
-    content = next(iter(state_dicts.values()))
-  elif state_dicts:
-    raise UserError(f"{path} holds several state dicts: choose one of {', '.join(map(str, state_dicts))}")
-  tensors = {name: value for name, value in content.items() if isinstance(value, _Tensor)}
-  if not tensors:
+def _select(state_dicts, key, path):
+  """The one that is meant, of {name: {name: tensor}}; a key may also name what all of one's tensors begin with."""
+  if not state_dicts:
     raise UserError(f"{path} holds no tensors: save model.state_dict() with torch.save")
-  return tensors
+  if key is None:
+    if len(state_dicts) > 1 and "" not in state_dicts:
+      raise UserError(f"{path} holds several state dicts: choose one of {', '.join(state_dicts)} (--checkpoint_key)")
+    return next(iter(state_dicts.values()))
+  if key in state_dicts:
+    return state_dicts[key]
+  for tensors in state_dicts.values():
+    if inner := {name.removeprefix(f"{key}."): t for name, t in tensors.items() if name.startswith(f"{key}.")}:
+      return inner
+  raise UserError(f"{path} holds no state dict {key!r}: it holds {', '.join(filter(None, state_dicts)) or 'one'}")
+
+
+def _state_dicts(content, name="", depth=0):
+  """(name, tensors) of each dict that holds tensors by their names, outermost first; those within others as "a/b".
+
+  Neither a best score beside them makes a state dict, nor an optimiser's state, which has tensors by number.
+  """
+  tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, _Tensor)}
+  if any(tensor.shape for tensor in tensors.values()):
+    yield name, tensors
+  for key, value in content.items():
+    if isinstance(key, str) and isinstance(value, dict) and depth < _MAX_DEPTH:
+      yield from _state_dicts(value, f"{name}/{key}" if name else key, depth + 1)
 
 
 def _materialise(tensor, read_storage):

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.errors import UserError
+from prt_jax.pixels import as_pixels
 
 _SSIM_WINDOW = 11  # pixels
 _SSIM_SIGMA = 1.5  # pixels
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
-@jax.jit
 def psnr(a, b):
   """Peak signal-to-noise ratio of each pair of images, peak 1.
 
@@ -19,20 +19,23 @@ def psnr(a, b):
   `psnr(y + delta, y)`; both are averaged over the examples in dB, not in MSE.
 
   Args:
-    a, b: [B, ...] floats of one shape, pixels in [0, 1]. Values outside are not clipped.
+    a, b: [B, ...] of one shape, pixels in [0, 1], or uint8. Values a little outside are not clipped.
 
   Returns:
     [B] float32, dB: -10 log10 of the mean squared difference over all pixels and channels.
     Identical images give inf.
 
   Raises:
-    UserError: the shapes differ.
+    UserError: the shapes differ, or the pixels are in another range.
   """
-  a, b = _pair(a, b, "psnr")
-  return -10 * jnp.log10(jnp.mean(jnp.square(a - b), axis=tuple(range(1, a.ndim))))
+  return _psnr(*_pair(a, b, "psnr"))
 
 
 @jax.jit
+def _psnr(a, b):
+  return -10 * jnp.log10(jnp.mean(jnp.square(a - b), axis=tuple(range(1, a.ndim))))
+
+
 def ssim(a, b):
   """Structural similarity of each pair of images (Wang et al. 2004, Eq. 13), data range 1.
 
@@ -42,18 +45,22 @@ def ssim(a, b):
   use_sample_covariance=False, data_range=1, channel_axis=-1)`.
 
   Args:
-    a, b: [B, H, W, C] floats in [0, 1], H and W at least 11.
+    a, b: [B, H, W, C] floats in [0, 1], or uint8, H and W at least 11.
 
   Returns:
     [B] float32 in [-1, 1], the mean over positions and channels.
 
   Raises:
-    UserError: the shapes differ, or the images are smaller than the window.
+    UserError: the shapes differ, the images are smaller than the window, or the pixels are in another range.
   """
   a, b = _pair(a, b, "ssim")
   if a.ndim != 4 or min(a.shape[1:3]) < _SSIM_WINDOW:
     raise UserError(f"ssim needs images [B, H, W, C] of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, got {a.shape}")
+  return _ssim(a, b)
 
+
+@jax.jit
+def _ssim(a, b):
   # Moments about each image's own mean: in float32, E[a^2] - E[a]^2 about 0 loses the variance of flat images.
   centre_a, centre_b = (jnp.mean(x, axis=(1, 2), keepdims=True) for x in (a, b))
   a, b = a - centre_a, b - centre_b
@@ -72,14 +79,13 @@ def consistency_psnr(measurement, degraded):
   Paper A counts 45 dB and more as consistent; an exact projection gives inf or rounding.
 
   Args:
-    measurement: y, [B, ...], pixels in [0, 1].
+    measurement: y, [B, ...], pixels in [0, 1], or uint8.
     degraded: D(x) of the same shape, without new noise. For a noisy degradation compare the
       mean squared difference with the noise variance instead.
   """
-  return psnr(degraded, measurement)
+  return _psnr(*_pair(degraded, measurement, "consistency_psnr"))
 
 
-@jax.jit
 def consistency_max_error(measurement, degraded):
   """Largest |D(x) - y| over pixels and channels of each example, [B], in units of the peak 1."""
   measurement, degraded = _pair(measurement, degraded, "consistency_max_error")
@@ -87,7 +93,7 @@ def consistency_max_error(measurement, degraded):
 
 
 def _pair(a, b, name):
-  a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
+  a, b = as_pixels(a, name), as_pixels(b, name)
   if a.shape != b.shape or a.ndim < 2:
     raise UserError(f"{name} compares two batches [B, ...] of one shape, got {a.shape} and {b.shape}")
   return a, b

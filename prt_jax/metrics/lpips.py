@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from prt_jax.errors import UserError
 from prt_jax.features.squeezenet import TAPS, squeezenet_taps
 from prt_jax.features.torch_checkpoint import load_state_dict
+from prt_jax.pixels import as_pixels
 
 _EPSILON = 1e-10
 
@@ -36,7 +37,6 @@ def load_lpips_heads(path):
   return heads
 
 
-@jax.jit
 def lpips_style_distance(params, a, b, heads=None):
   """Weighted squared difference of unit-normalised activations, summed over seven layers.
 
@@ -45,15 +45,24 @@ def lpips_style_distance(params, a, b, heads=None):
 
   Args:
     params: from `features.squeezenet.load_squeezenet`.
-    a, b: [B, H, W, 3] floats in [0, 1], not rounded to 8 bits: the distance has a gradient.
+    a, b: [B, H, W, 3] floats in [0, 1], not rounded to 8 bits: the distance has a gradient. Or uint8.
     heads: from `load_lpips_heads`, if they were fitted to these params; None gives every
       channel of a layer the same weight 1 / C (the paper's "uncalibrated" variant, scaled).
 
   Returns:
     [B] float32, >= 0, 0 for identical images. No unit: compare values of the same params and heads only.
+
+  Raises:
+    UserError: the shapes differ, or the pixels are in another range.
   """
+  a, b = as_pixels(a, "lpips_style_distance"), as_pixels(b, "lpips_style_distance")
   if a.shape != b.shape:
     raise UserError(f"lpips_style_distance compares two batches of one shape, got {a.shape} and {b.shape}")
+  return _distance(params, a, b, heads)
+
+
+@jax.jit
+def _distance(params, a, b, heads):
   heads = heads or [jnp.full(channels, 1 / channels) for channels in TAPS]
   distance = 0.0
   for x, y, head in zip(squeezenet_taps(params, a * 255), squeezenet_taps(params, b * 255), heads, strict=True):

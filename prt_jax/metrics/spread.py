@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.errors import UserError
+from prt_jax.pixels import as_pixels
 
 
-@jax.jit
 def per_pixel_std(samples):
   """Standard deviation over seeds at each pixel, averaged over the pixels (paper A, Table 1).
 
@@ -15,19 +15,22 @@ def per_pixel_std(samples):
   with its 32 draws the other one is 1.6 % smaller).
 
   Args:
-    samples: [S, B, H, W, C] floats in [0, 1]; S >= 2 restorations of each of B measurements.
+    samples: [S, B, H, W, C] floats in [0, 1], or uint8; S >= 2 restorations of each of B measurements.
 
   Returns:
     [B] float32, in units of the peak 1, averaged over pixels and channels.
 
   Raises:
-    UserError: fewer than two draws. A deterministic restorer has 0 by definition.
+    UserError: fewer than two draws (a deterministic restorer has 0 by definition), or pixels in another range.
   """
-  samples = _several(samples)
-  return jnp.mean(jnp.std(samples, axis=0, ddof=1), axis=tuple(range(1, samples.ndim - 1)))
+  return _per_pixel_std(_several(samples, "per_pixel_std"))
 
 
 @jax.jit
+def _per_pixel_std(samples):
+  return jnp.mean(jnp.std(samples, axis=0, ddof=1), axis=tuple(range(1, samples.ndim - 1)))
+
+
 def seed_diversity(samples):
   """Mean distance between two restorations of one measurement: RMSE over all pairs of different seeds.
 
@@ -35,16 +38,20 @@ def seed_diversity(samples):
   differ by this much" and 20 log10 of its inverse is near their PSNR.
 
   Args:
-    samples: [S, B, H, W, C] floats in [0, 1], S >= 2.
+    samples: [S, B, H, W, C] floats in [0, 1], or uint8, S >= 2.
 
   Returns:
     [B] float32, in units of the peak 1: the mean over the S (S - 1) / 2 pairs of
     sqrt(mean over pixels and channels of the squared difference).
 
   Raises:
-    UserError: fewer than two draws.
+    UserError: fewer than two draws, or pixels in another range.
   """
-  samples = _several(samples)
+  return _seed_diversity(_several(samples, "seed_diversity"))
+
+
+@jax.jit
+def _seed_diversity(samples):
   num_seeds = samples.shape[0]
   pixels = tuple(range(2, samples.ndim))
 
@@ -56,8 +63,8 @@ def seed_diversity(samples):
   return jnp.mean(jax.lax.map(distance_to_shifted, jnp.arange(1, num_seeds)), axis=0)
 
 
-def _several(samples):
-  samples = jnp.asarray(samples, jnp.float32)
+def _several(samples, name):
+  samples = as_pixels(samples, name)
   if samples.ndim < 3 or samples.shape[0] < 2:
     raise UserError(
       f"the spread over seeds needs samples [S, B, ...] with S >= 2, got {samples.shape}: set eval.num_std_seeds >= 2"

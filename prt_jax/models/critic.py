@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from prt_jax.models import blocks
+from prt_jax.models.formulations import formulation_of
 from prt_jax.models.layers import KERNEL_INITS, Conv, average_pool, bias_init
 
 # Output channels, in units of f, of the two blocks of each level.
@@ -23,11 +25,13 @@ class ResidualBlock(nn.Module):
   kernel_init: str
   dtype: jnp.dtype
   platform: str | None
+  in_blocks: bool
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
-    in_features = x.shape[-1]
+    common["in_blocks"] = self.in_blocks
+    in_features = x.shape[-1] // (4 if self.in_blocks else 1)
     residual = Conv(min(in_features, self.features), **common)(leaky_relu(x))
     residual = Conv(self.features, **common)(leaky_relu(residual))
     if in_features != self.features:
@@ -57,12 +61,14 @@ class Critic(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: [B,H,W,3] in [0, 1], H and W multiples of 32 -> [B] float32."""
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
-    x = Conv(self.width, **common)(x)
+    in_blocks = formulation_of(self.platform).blocks  # the first level, the widest
+    x = Conv(self.width, in_blocks=in_blocks, **common)(blocks.to_blocks(x) if in_blocks else x)
     for level, multiples in enumerate(LEVELS):
       for multiple in multiples:
-        x = ResidualBlock(self.width * multiple, self.residual_scale, **common)(x)
+        x = ResidualBlock(self.width * multiple, self.residual_scale, in_blocks=in_blocks, **common)(x)
       if level < len(LEVELS) - 1:
-        x = average_pool(x)
+        x = blocks.average_pool_of_blocks(x) if in_blocks else average_pool(x)
+        in_blocks = False
     x = leaky_relu(x).reshape(x.shape[0], -1)
     dense = nn.Dense(
       1,

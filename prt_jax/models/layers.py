@@ -6,13 +6,16 @@ a 2x2 pool, a bilinear upsampling. Arrays are [B, H, W, C]; H and W even where a
 
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
+from prt_jax.models import blocks
 from prt_jax.models.convolution import CONVOLVED, convolve_3x3, plain_convolution
+from prt_jax.models.formulations import Formulation, formulation_of
 
 # PyTorch's default: uniform in +-1/sqrt(fan_in), a standard deviation of 1/sqrt(3 fan_in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -56,17 +59,24 @@ def fill_channels(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array
   return jnp.pad(x, (none, none, none, (0, missing))), jnp.pad(kernel, (none, none, (0, missing), none))
 
 
+class Upsampled(NamedTuple):
+  """Channels of a convolution's input that are x [B,H/2,W/2,C] upsampled twofold."""
+
+  x: jax.Array
+
+
 class Conv(nn.Module):
   """A stride-1 convolution, zero-padded to the same size.
 
   Attributes:
     features: output channels.
-    kernel_size: side of the square kernel, odd.
+    kernel_size: side of the square kernel, 1 or 3.
     use_bias: False where a BatchNorm follows, which would cancel it.
     kernel_init: initialiser of the kernel [h, w, I, O]; the bias is uniform in +-1/sqrt(fan_in)
       with the PyTorch initialisation and zero with the others.
     dtype: compute type; parameters stay float32.
     platform: where it will run ('cpu', 'gpu', 'tpu'); None = JAX's default backend.
+    in_blocks: whether input and output are planes in blocks (blocks.py); what is Upsampled is not.
   """
 
   features: int
@@ -75,30 +85,52 @@ class Conv(nn.Module):
   kernel_init: str = "torch"
   dtype: jnp.dtype = jnp.float32
   platform: str | None = None
+  in_blocks: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, first: int = 0, in_channels: int | None = None) -> jax.Array:
-    """x [B,H,W,I] -> [B,H,W,features].
+  def __call__(
+    self, *parts: jax.Array | Upsampled, first: int = 0, in_channels: int | None = None
+  ) -> jax.Array:
+    """The convolution of the concatenation of parts, each [B,H,W,C] or Upsampled -> [B,H,W,features].
 
-    A concatenation need not be made: x may be its channels from `first` on, of in_channels in all (None: x is all).
-    The convolutions of its parts add up to its own; the bias comes with the part whose first channel is 0.
+    The parts may be the input's channels from `first` on, of in_channels in all (None: they are all).
+    The convolutions of an input's parts add up to its own; the bias comes with the part whose first channel is 0.
     """
-    in_channels = in_channels or x.shape[-1]
+    channels = [self._channels(part) for part in parts]
+    in_channels = in_channels or sum(channels)
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
-    on_cpu = (self.platform or jax.default_backend()) == "cpu"
-    as_matmul = on_cpu and max(x.shape[1:3]) <= SMALL_PLANE
-    kernel = kernel[:, :, first : first + x.shape[-1]].astype(self.dtype)
-    x = x.astype(self.dtype)
-    if on_cpu and not as_matmul and self.kernel_size == 3:
-      x = convolve_3x3(*(fill_channels(x, kernel) if x.shape[-1] < FEW_CHANNELS else (x, kernel)))
+    formulation = formulation_of(self.platform)
+    kernel = kernel[:, :, first : first + sum(channels)]
+    if formulation.sums:
+      ends = list(itertools.accumulate(channels, initial=0))
+      kernels = [kernel[:, :, start:end] for start, end in itertools.pairwise(ends)]
+      x = sum(self._convolve(formulation, *pair) for pair in zip(parts, kernels, strict=True))
     else:
-      x = convolve(x, kernel, as_matmul=as_matmul)
+      whole = [upsample_bilinear(part.x) if isinstance(part, Upsampled) else part for part in parts]
+      x = self._convolve(formulation, jnp.concatenate(whole, -1) if len(whole) > 1 else whole[0], kernel)
     x = checkpoint_name(x, CONVOLVED)
     if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
-      x = x + self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32).astype(self.dtype)
+      bias = self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32)
+      x = x + jnp.tile(bias, 4 if self.in_blocks else 1).astype(self.dtype)
     return x
+
+  def _channels(self, part):
+    if isinstance(part, Upsampled):
+      return part.x.shape[-1]
+    return part.shape[-1] // 4 if self.in_blocks else part.shape[-1]
+
+  def _convolve(self, formulation: Formulation, part, kernel):
+    if isinstance(part, Upsampled):
+      x = blocks.convolve_upsampled(part.x.astype(self.dtype), kernel)
+      return x if self.in_blocks else blocks.from_blocks(x)
+    x = part.astype(self.dtype)
+    kernel = (blocks.block_kernel(kernel) if self.in_blocks else kernel).astype(self.dtype)
+    as_matmul = formulation.tuned_convolutions and max(x.shape[1:3]) <= SMALL_PLANE
+    if formulation.tuned_convolutions and not as_matmul and self.kernel_size == 3:
+      return convolve_3x3(*(fill_channels(x, kernel) if x.shape[-1] < FEW_CHANNELS else (x, kernel)))
+    return convolve(x, kernel, as_matmul=as_matmul)
 
 
 def bias_init(kernel_init: str, fan_in: int) -> Callable:
@@ -109,13 +141,20 @@ def bias_init(kernel_init: str, fan_in: int) -> Callable:
   return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
+def max_pool(x: jax.Array, *, strided: bool = False) -> jax.Array:
   """2x2 max-pool, the maximum of two rows, then of two columns: a tie in either shares its gradient evenly.
 
-  (Where reduce_window picks the first.) Each operand is a slice of contiguous memory: forward and
-  backward, this is several times faster on a CPU than one maximum over both axes.
+  (Where reduce_window picks the first.) As reshaped slices each operand is contiguous memory: forward and
+  backward, this is several times faster on a CPU than one maximum over both axes. strided: as strided slices, which
+  a TPU's layout has at hand.
   """
   batch, height, width, channels = x.shape
+  if strided:
+    left, right = (
+      jnp.maximum(*(jax.lax.slice(x, (0, row, column, 0), x.shape, (1, 2, 2, 1)) for row in range(2)))
+      for column in range(2)
+    )
+    return jnp.maximum(left, right)
   x = x.reshape(batch, height // 2, 2, width, channels)
   x = jnp.maximum(x[:, :, 0], x[:, :, 1]).reshape(batch, height // 2, width // 2, 2 * channels)
   return jnp.maximum(x[..., :channels], x[..., channels:])
@@ -137,3 +176,69 @@ def upsample_bilinear(x: jax.Array) -> jax.Array:
     pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
     x = pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
   return x
+
+
+def repeat_for_seeds(x: jax.Array, num_seeds: int) -> jax.Array:
+  """[B, ...] -> [S B, ...], the layout in which all draws of the noise are one batch.
+
+  Not jnp.tile, whose broadcast a TPU lays out anew, there and back: it took 10 of 60 million cycles of a gradient.
+  """
+  return jnp.concatenate([x] * num_seeds) if num_seeds > 1 else x
+
+
+class SeedBatchNorm(nn.Module):
+  """flax's BatchNorm, in which each draw of the noise has its own batch though all are in one: [S B,H,W,C].
+
+  Statistics are summed over each example's pixels, and only those small sums are regrouped by draw: the array keeps
+  the layout that the convolutions give it. Running averages get a leading axis S, as under vmap.
+
+  Attributes:
+    num_seeds: S; None: one draw, without an axis of its own.
+    in_blocks: whether x is in blocks (blocks.py), four pixels' channels side by side.
+    momentum, epsilon, dtype, axis_name: as flax's.
+  """
+
+  num_seeds: int | None
+  in_blocks: bool
+  momentum: float
+  epsilon: float
+  dtype: jnp.dtype
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
+    """[S B,H,W,C] -> the same in dtype; C counts the channels of a block where in_blocks."""
+    pixels = 4 if self.in_blocks else 1
+    features = x.shape[-1] // pixels
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), jnp.float32)
+    running_var = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)
+    scale = self.param("scale", nn.initializers.ones_init(), (features,), jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros_init(), (features,), jnp.float32)
+    x = x.astype(jnp.float32)
+    if use_running_average:
+      mean, var = running_mean.value, running_var.value
+    else:
+      groups = self.num_seeds or 1
+
+      def over_batch(x):  # [S B,H,W,C] -> [S,C]
+        sums = jnp.mean(x, (1, 2)).reshape(groups, -1, features)
+        return jnp.mean(sums, 1)
+
+      moments = jnp.stack([over_batch(x), over_batch(x * x)])
+      if self.axis_name is not None and not self.is_initializing():
+        moments = jax.lax.pmean(moments, self.axis_name)
+      mean, var = moments[0], jnp.maximum(moments[1] - moments[0] ** 2, 0)
+      if self.num_seeds is None:
+        mean, var = mean[0], var[0]
+      if not self.is_initializing():
+        for running, value in ((running_mean, mean), (running_var, var)):
+          running.value = self.momentum * running.value + (1 - self.momentum) * value
+    factor = jax.lax.rsqrt(var + self.epsilon) * scale
+    return (x * self._spread(factor, x) + self._spread(bias - mean * factor, x)).astype(self.dtype)
+
+  def _spread(self, values, x):
+    """[C], or [S,C], to what x [S B,H,W,C] can be multiplied by."""
+    values = jnp.tile(values, 4 if self.in_blocks else 1)
+    if values.ndim == 1:
+      return values
+    return jnp.repeat(values, len(x) // len(values), 0)[:, None, None]

@@ -4,38 +4,53 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prt_jax.models.layers import Conv, max_pool, upsample_bilinear
+from prt_jax.models import blocks
+from prt_jax.models.formulations import formulation_of
+from prt_jax.models.layers import Conv, SeedBatchNorm, Upsampled, max_pool, repeat_for_seeds
 
 LEVELS = 4
 
 
 class DoubleConv(nn.Module):
-  """(Conv3x3, BatchNorm, ReLU) twice; attributes as in UNet."""
+  """(Conv3x3, BatchNorm, ReLU) twice; attributes as in UNet.
+
+  Attributes:
+    in_blocks: whether it computes in blocks (models/blocks.py).
+    num_seeds: draws of the noise that are one batch, see SeedBatchNorm.
+  """
 
   features: int
   kernel_init: str
   dtype: jnp.dtype
   axis_name: str | None
   platform: str | None
+  in_blocks: bool
+  num_seeds: int | None
 
   def setup(self) -> None:
-    conv = {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
-    norm = {"momentum": 0.9, "epsilon": 1e-5, "dtype": self.dtype, "axis_name": self.axis_name}
-    self.convs = [Conv(self.features, name=f"Conv_{i}", **conv) for i in range(2)]
-    self.norms = [nn.BatchNorm(name=f"BatchNorm_{i}", **norm) for i in range(2)]
+    conv = {"use_bias": False, "kernel_init": self.kernel_init, "platform": self.platform, "in_blocks": self.in_blocks}
+    norm = {"momentum": 0.9, "epsilon": 1e-5, "axis_name": self.axis_name}
+    make_norm = nn.BatchNorm
+    if formulation_of(self.platform).merges_seeds:
+      make_norm = SeedBatchNorm
+      norm |= {"num_seeds": self.num_seeds, "in_blocks": self.in_blocks}
+    self.convs = [Conv(self.features, dtype=self.dtype, name=f"Conv_{i}", **conv) for i in range(2)]
+    self.norms = [make_norm(dtype=self.dtype, name=f"BatchNorm_{i}", **norm) for i in range(2)]
 
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """[B,H,W,I] -> [B,H,W,features]."""
-    return self._after_first_convolution(self.convs[0](x), train)
+  def __call__(self, *parts: jax.Array | Upsampled, train: bool) -> jax.Array:
+    """The concatenation of parts, as Conv takes them -> [B,H,W,features]."""
+    return self._after_first_convolution(self.convs[0](*parts), train)
 
   def begin(self, x: jax.Array, in_channels: int) -> jax.Array:
     """The first convolution of the first channels of an input of in_channels: what complete adds to."""
     return self.convs[0](x, in_channels=in_channels)
 
-  def complete(self, begun: jax.Array, rest: jax.Array, first: int, train: bool) -> jax.Array:
-    """The block's output for an input whose channels before `first` went into begin; rest: [B,H,W,I - first]."""
+  def complete(self, begun: jax.Array, rest: jax.Array | Upsampled, first: int, train: bool) -> jax.Array:
+    """The block's output for an input whose channels before `first` went into begin; rest: its others."""
+    channels = (rest.x if isinstance(rest, Upsampled) else rest).shape[-1]
+    begun = repeat_for_seeds(begun, self.num_seeds or 1)
     return self._after_first_convolution(
-      begun + self.convs[0](rest, first=first, in_channels=first + rest.shape[-1]), train
+      begun + self.convs[0](rest, first=first, in_channels=first + channels), train
     )
 
   def _after_first_convolution(self, x, train):
@@ -59,6 +74,7 @@ class UNet(nn.Module):
     use_last_bias: False where a projection removes constants: the bias would have a zero gradient,
       of which Adam makes a random walk of rounding errors.
     platform: see layers.Conv.
+    num_seeds: None, or S: complete then takes S draws of the noise at once (see there).
   """
 
   width: int = 24
@@ -67,15 +83,33 @@ class UNet(nn.Module):
   axis_name: str | None = None
   use_last_bias: bool = True
   platform: str | None = None
+  num_seeds: int | None = None
 
   def setup(self) -> None:
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
     levels = [*range(LEVELS + 1), *reversed(range(LEVELS))]  # the stem, Down blocks, Up blocks
+    # The stem and what it begins see one example a measurement, all that follows one a draw of the noise.
     self.double_convs = [
-      DoubleConv(self.width * 2**level, axis_name=self.axis_name, name=f"DoubleConv_{i}", **common)
+      DoubleConv(
+        self.width * 2**level,
+        axis_name=self.axis_name,
+        in_blocks=self._in_blocks and level == 0,
+        num_seeds=self.num_seeds if i else None,
+        name=f"DoubleConv_{i}",
+        **common,
+      )
       for i, level in enumerate(levels)
     ]
-    self.last = Conv(3, kernel_size=1, use_bias=self.use_last_bias, name="Conv_0", **common)
+    self.last = Conv(
+      3, kernel_size=1, use_bias=self.use_last_bias, in_blocks=self._in_blocks, name="Conv_0", **common
+    )
+
+  @property
+  def _in_blocks(self):
+    return formulation_of(self.platform).blocks
+
+  def _pool(self, x):
+    return max_pool(x, strided=formulation_of(self.platform).strided_pools)
 
   def __call__(self, x: jax.Array, z: tuple[jax.Array, ...], train: bool) -> jax.Array:
     """x: [B,H,W,3], H and W multiples of 16; z: noise_shapes(H) with a leading B -> [B,H,W,3], unbounded.
@@ -91,25 +125,30 @@ class UNet(nn.Module):
     Both blocks' first convolution takes the stem's features beside what depends on the noise. A convolution of a
     concatenation is the sum of its parts', so the part of the features is the same for all draws of the noise.
     """
-    features = self.double_convs[0](x, train)
+    features = self.double_convs[0](blocks.to_blocks(x) if self._in_blocks else x, train=train)
+    pooled = blocks.max_pool_of_blocks(features) if self._in_blocks else self._pool(features)
     first_down, last_up = self.double_convs[1], self.double_convs[-1]
-    return first_down.begin(max_pool(features), self.width + 1), last_up.begin(features, 3 * self.width)
+    return first_down.begin(pooled, self.width + 1), last_up.begin(features, 3 * self.width)
 
   def complete(self, begun: tuple[jax.Array, jax.Array], z: tuple[jax.Array, ...], train: bool) -> jax.Array:
-    """All that follows the stem, which gave begun, for one draw z of the noise -> [B,H,W,3]."""
+    """All that follows the stem, which gave begun, for one draw z of the noise -> [B,H,W,3].
+
+    With num_seeds = S, z holds S draws, [S B,H,W,1] one after the other, and so does the result: the numbers are those
+    of vmap over the draws, in one batch that an accelerator need not lay out anew.
+    """
     begun_down, begun_up = begun
     first_down, *downs = self.double_convs[1 : 1 + LEVELS]
     *ups, last_up = self.double_convs[1 + LEVELS :]
-    x, skips = first_down.complete(begun_down, max_pool(z[0]), self.width, train), []
-    for z_level, double_conv in zip(z[1:], downs, strict=True):
+    first_noise, *noise = (self._pool(level).astype(self.dtype) for level in z)
+    x, skips = first_down.complete(begun_down, first_noise, self.width, train), []
+    for z_level, double_conv in zip(noise, downs, strict=True):
       skips.append(x)
-      x = jnp.concatenate([x, z_level.astype(x.dtype)], -1)
-      x = double_conv(max_pool(x), train)
+      x = double_conv(self._pool(x), z_level, train=train)
     for skip, double_conv in zip(reversed(skips), ups, strict=True):
-      x = jnp.concatenate([skip, upsample_bilinear(x)], -1)
-      x = double_conv(x, train)
-    x = last_up.complete(begun_up, upsample_bilinear(x), self.width, train)
-    return self.last(x).astype(jnp.float32)
+      x = double_conv(skip, Upsampled(x), train=train)
+    x = last_up.complete(begun_up, Upsampled(x), self.width, train)
+    x = self.last(x).astype(jnp.float32)
+    return blocks.from_blocks(x) if self._in_blocks else x
 
   @staticmethod
   def noise_shapes(image_size: int) -> tuple[tuple[int, int, int], ...]:

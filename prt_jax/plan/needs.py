@@ -36,8 +36,9 @@ def data_needs(data: ConfigDict) -> tuple[dict[str, int] | None, Need, bool]:
   source = checked_source(data)
   try:
     if prepared := find_prepared(data):
-      text = f"{len(prepared.train):,} images to train on, {len(prepared.val):,} others, prepared in {prepared.folder}"
-      return {"train": len(prepared.train), "val": len(prepared.val)}, Need("data", THERE, text), True
+      folder, counts = prepared[0], prepared[1]["counts"]
+      text = f"{counts['train']:,} images to train on, {counts['val']:,} others, prepared in {folder}"
+      return counts, Need("data", THERE, text), True
     found = source.look(data)
   except UserError as error:
     return None, Need("data", MISSING, str(error)), False

@@ -125,6 +125,7 @@ def plan(
     UserError: an unknown target, a config that cannot work on any device.
   """
   target = targets.find(target) if isinstance(target, str) else target
+  config = evaluate.evaluation_config(config)
   work = work or StepWork(config)
   game = work.game(target.kind)
   train.make_schedule(dataclasses.replace(game, config=config))

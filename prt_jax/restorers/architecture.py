@@ -1,6 +1,6 @@
 """What a ported network is, and how a PyTorch checkpoint becomes its parameters.
 
-The file is read by a restricted unpickler (features/torch_checkpoint.py): nothing in it is executed.
+The file is read by features/torch_checkpoint.py: nothing in it is executed.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ class Architecture:
     apply: (params, y [B,h,w,3], z, scale) -> x [B,scale h,scale w,3]; RGB, y in [0, 1], x about [0, 1], not clipped.
       A deterministic network ignores z.
     prepare: state dict -> state dict, done once before the arrays go to the device.
+    note: params -> what of them a checkpoint does not say outright, for the restorer's name.
     noise_shapes: shape of one y [h,w,3] -> the shapes of one draw of Z; None for a deterministic network.
     noise_std: the standard deviation of Z's Gaussian that the authors sample with.
     multiple: y's sides must be multiples of it.
@@ -45,6 +46,7 @@ class Architecture:
   noise_shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]] | None = None
   noise_std: float = 1.0
   multiple: int = 1
+  note: Callable[[Params], str] = lambda params: ""
 
 
 def load_params(architecture: Architecture, path, scale: int, key: str | None = None) -> Params:
@@ -52,7 +54,7 @@ def load_params(architecture: Architecture, path, scale: int, key: str | None = 
 
   Args:
     architecture: what the checkpoint must be.
-    path: a file of torch.save.
+    path: a file of torch.save, or .safetensors.
     scale: magnification.
     key: which state dict, where the file holds several ("params_ema", say).
 
@@ -64,33 +66,54 @@ def load_params(architecture: Architecture, path, scale: int, key: str | None = 
     known = ", ".join(f"x{known}" for known in architecture.scales)
     raise UserError(f"{architecture.title} has no x{scale}: it is ported for {known}")
   state = load_state_dict(path, key)
-  if all(name.startswith("module.") for name in state):  # as DataParallel saves it
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
   # A counter of training steps, which evaluation does not read.
   state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+  state = unwrap(architecture, state, scale, path)
   check_state(architecture, state, scale, path)
   return to_params(architecture.prepare(state))
 
 
+def unwrap(architecture: Architecture, state: StateDict, scale: int, path) -> StateDict:
+  """The network's own tensors, where it was saved as a part of something: of DataParallel (module.), of torch.compile
+  (_orig_mod.), of a trainer that has it as model, generator, net_g, ... and may have others beside it.
+
+  UserError where the network is there several times.
+  """
+  first = next(iter(architecture.shapes({}, scale)))
+  if first in state:
+    return state
+  prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
+  inner = {
+    prefix: {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    for prefix in prefixes
+  }
+  fitting = [prefix for prefix in prefixes if not mismatch(architecture, inner[prefix], scale)]
+  if len(fitting) > 1:
+    names = ", ".join(prefix.removesuffix(".") for prefix in fitting)
+    raise UserError(f"{path} holds {architecture.title} as {names}: choose one (--checkpoint_key)")
+  chosen = fitting or prefixes
+  return inner[chosen[0]] if len(chosen) == 1 else state
+
+
 def check_state(architecture: Architecture, state: StateDict, scale: int, path) -> None:
   """UserError unless the state dict holds the architecture's tensors and no others."""
+  if difference := mismatch(architecture, state, scale):
+    raise UserError(f"{path} is not {architecture.title} x{scale}: {difference}")
+
+
+def mismatch(architecture: Architecture, state: StateDict, scale: int) -> str:
+  """The first tensor in which a state dict is not the architecture's, in words; "" where it is."""
   expected = architecture.shapes(state, scale)
   for name, shape in expected.items():
     if name not in state:
       first = next(iter(state))
-      raise UserError(
-        f"{path} is not {architecture.title} x{scale}: it has no tensor {name} {shape}; "
-        f"its first tensor is {first} {state[first].shape}"
-      )
+      return f"it has no tensor {name} {shape}; its first tensor is {first} {state[first].shape}"
     if state[name].shape != shape:
-      raise UserError(
-        f"{path} is not {architecture.title} x{scale}: its {name} has shape {state[name].shape} instead of {shape}"
-      )
+      return f"its {name} has shape {state[name].shape} instead of {shape}"
   for name in state:
     if name not in expected:
-      raise UserError(
-        f"{path} is not {architecture.title} x{scale}: it holds {name} {state[name].shape}, which that network lacks"
-      )
+      return f"it holds {name} {state[name].shape}, which that network lacks"
+  return ""
 
 
 def to_params(state: StateDict) -> Params:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
@@ -35,7 +36,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> Restorer:
+def load_network(
+  name: str, checkpoint, scale: int, key: str | None = None, res_scale: float | None = None
+) -> Restorer:
   """A published network with a checkpoint's weights.
 
   Args:
@@ -43,11 +46,14 @@ def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> R
     checkpoint: a file of torch.save, read without executing it; None for bicubic, which has no weights.
     scale: magnification.
     key: which state dict of the file, where it holds several.
+    res_scale: factor of the residual branches of an edsr, which no checkpoint holds; None: that of the releases.
 
   Raises:
     UserError: no such network, a missing or superfluous checkpoint, one of another network.
   """
   architecture = ARCHITECTURES[name]
+  if res_scale is not None and architecture is not EDSR:
+    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={name}")
   if architecture is BICUBIC:
     if checkpoint:
       raise UserError("bicubic has no weights: leave --checkpoint out")
@@ -56,6 +62,9 @@ def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> R
     raise UserError(f"{architecture.title} needs weights: pass --checkpoint=FILE, as torch.save wrote it")
   else:
     params = load_params(architecture, checkpoint, scale, key)
+  if res_scale is not None:
+    params = params | {"res_scale": jnp.float32(res_scale)}
+  note = architecture.note(params)
 
   def draw_noise(keys, measurement_shape, num_seeds):
     z = sample_noise(keys, architecture.noise_shapes(measurement_shape), num_seeds)
@@ -65,7 +74,7 @@ def load_network(name: str, checkpoint, scale: int, key: str | None = None) -> R
     return architecture.apply(params, y, z, scale)
 
   return Restorer(
-    name=architecture.title,
+    name=f"{architecture.title} ({note})" if note else architecture.title,
     restore=jax.tree_util.Partial(apply, params),
     draw_noise=draw_noise if architecture.noise_shapes else None,
     multiple=architecture.multiple,

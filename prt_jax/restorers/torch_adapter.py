@@ -5,6 +5,7 @@ is traced: the module runs as PyTorch runs it, so the adapter works under jax.gr
 not under jax.jit, jax.vmap or jax.jvp. attacks.ifgsm and the audit know this by the attribute `eager`.
 """
 
+import contextlib
 from typing import Any
 
 import jax
@@ -17,8 +18,10 @@ class TorchRestorer:
   """restore(y, z) -> x around a PyTorch module that maps [B,3,h,w] to [B,3,H,W].
 
   Args:
-    module: torch.nn.Module, or any function of tensors; a module is switched to evaluation. Its parameters are used
-      as constants. A stochastic one is called module(y, z), where z's leaves arrive as tensors in the layout they have.
+    module: torch.nn.Module, or any function of tensors. A module computes in evaluation mode and is left in the mode
+      that each of its parts was in; its parameters are used as constants, and their type is that of its input (half
+      precision rounds, and the rounding counts as change). A stochastic one is called module(y, z), where z's leaves
+      arrive as tensors in the layout they have.
     device: where it runs, "cpu" or "cuda"; None: where the module's parameters are.
     stochastic: whether the module takes z.
   """
@@ -30,10 +33,9 @@ class TorchRestorer:
       import torch
     except ImportError:
       raise UserError("a PyTorch restorer needs PyTorch: pip install torch") from None
-    if isinstance(module, torch.nn.Module):
-      device = device or next((parameter.device for parameter in module.parameters()), "cpu")
-      module = module.to(device).eval()
-    device = device or "cpu"
+    self._is_module = isinstance(module, torch.nn.Module)
+    if self._is_module and device:
+      module = module.to(device)
     self._torch, self._module, self._device, self._stochastic = torch, module, device, stochastic
     self._restore = jax.custom_vjp(self._forward)
     self._restore.defvjp(self._forward_with_graph, self._backward)
@@ -54,22 +56,52 @@ class TorchRestorer:
 
   def _backward(self, graph, cotangent):
     y, x = graph.value
-    # With respect to y alone: no parameter's gradient is computed.
-    (gradient,) = self._torch.autograd.grad(x, y, self._to_torch(cotangent))
+    # With respect to y alone: no parameter's gradient is computed. A checkpointed module computes again here.
+    with self._evaluating():
+      (gradient,) = self._torch.autograd.grad(x, y, self._to_torch(cotangent))
     return self._to_jax(gradient), None
 
   def _call(self, y, z):
-    if not self._stochastic:
-      return self._module(y)
-    return self._module(y, jax.tree.map(lambda leaf: self._torch.from_dlpack(leaf).to(self._device), z))
+    dtype = self._of_parameters("dtype", self._torch.float32)
+    arguments = [y.to(dtype)]
+    if self._stochastic:
+      noise = jax.tree.map(lambda leaf: self._torch.from_dlpack(leaf).to(y.device), z)
+      arguments.append(jax.tree.map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, noise))
+    with self._evaluating():
+      x = self._module(*arguments)
+    if not isinstance(x, self._torch.Tensor):
+      raise UserError(
+        f"the PyTorch restorer returns a {type(x).__name__}: let a module around it return the images alone, [B,3,H,W]"
+      )
+    if x.ndim != 4:
+      raise UserError(f"the PyTorch restorer returns shape {tuple(x.shape)}: it must return images [B,3,H,W]")
+    return x.float()
+
+  @contextlib.contextmanager
+  def _evaluating(self):
+    """The module in evaluation mode; each part of it is in its own again afterwards."""
+    modes = [(part, part.training) for part in self._module.modules()] if self._is_module else []
+    try:
+      if modes:
+        self._module.eval()
+      yield
+    finally:
+      for part, training in modes:
+        part.training = training
+
+  def _of_parameters(self, attribute, default):
+    """The dtype or device of the module's first number in floating point."""
+    tensors = [*self._module.parameters(), *self._module.buffers()] if self._is_module else []
+    return next((getattr(tensor, attribute) for tensor in tensors if tensor.is_floating_point()), default)
 
   def _to_torch(self, array):
     # A copy: JAX's buffers are read-only, and PyTorch modules may write in place.
-    tensor = self._torch.from_dlpack(jnp.asarray(array, jnp.float32)).to(self._device)
+    device = self._device or self._of_parameters("device", "cpu")
+    tensor = self._torch.from_dlpack(jnp.asarray(array, jnp.float32)).to(device)
     return tensor.permute(0, 3, 1, 2).clone(memory_format=self._torch.contiguous_format)
 
   def _to_jax(self, tensor):
-    return jnp.from_dlpack(tensor.detach().float().permute(0, 2, 3, 1).contiguous())
+    return jnp.from_dlpack(tensor.detach().permute(0, 2, 3, 1).contiguous())
 
 
 @jax.tree_util.register_static

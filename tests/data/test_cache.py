@@ -21,6 +21,7 @@ import prt_jax
 from prt_jax.data import SOURCES, cache, folder_source, partial_folder, prepare
 from prt_jax.data.split import Split
 from prt_jax.errors import UserError
+from prt_jax.integrity import digest_file
 
 # A preparation in a process of its own; argv: config as JSON, seconds an image, moment to die at.
 PREPARE = """
@@ -291,15 +292,76 @@ def test_the_home_folder_is_expanded(folder_data, tmp_path, monkeypatch):
   assert prepare(folder_data).folder.parent == tmp_path / "home" / "cache"
 
 
-@pytest.mark.parametrize("damage", ["meta.json", "val.npy", "short"])
-def test_a_damaged_cache_is_named(folder_data, user_error, damage):
+def flip(path, place, bit=0):
+  content = bytearray(path.read_bytes())
+  content[place] ^= 1 << bit
+  path.write_bytes(content)
+
+
+def other_meta(folder, **changes):
+  path = folder / "meta.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def int8(folder):
+  np.save(folder / "val.npy", np.load(folder / "val.npy").astype(np.int8))
+
+
+DAMAGES = {
+  "no meta.json": lambda folder: (folder / "meta.json").unlink(),
+  "no val.npy": lambda folder: (folder / "val.npy").unlink(),
+  "empty": lambda folder: [path.unlink() for path in folder.iterdir()],
+  "short": lambda folder: os.truncate(folder / "train.npy", 1_000),
+  "a flipped pixel": lambda folder: flip(folder / "train.npy", 5_000, 3),
+  "a flipped header": lambda folder: flip(folder / "val.npy", 100, 5),
+  "int8": int8,
+  "meta.json of other data": lambda folder: other_meta(folder, fingerprint="0123456789abcdef"),
+  "meta.json of another folder": lambda folder: other_meta(folder, description={"layout": "tree"}),
+  "meta.json null": lambda folder: (folder / "meta.json").write_text("null"),
+  "meta.json no UTF-8": lambda folder: (folder / "meta.json").write_bytes(b"\xff"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_named_and_prepared_again(folder_data, damage, caplog):
+  first = prepare(folder_data)
+  before = content(first)
+  DAMAGES[damage](first.folder)
+  with caplog.at_level("WARNING", logger="absl"):
+    assert content(prepare(folder_data)) == before
+  assert f"the prepared data in {first.folder} is damaged" in caplog.text
+  assert finished(folder_data) == [first.folder] and not partials(folder_data)
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_damaged_cache_stays_where_its_source_is_gone(folder_data, user_error, monkeypatch, digests):
+  """int8 and other shapes are seen without digests as well, which caches of before do not have."""
+  def gone(_):
+    raise UserError("nothing to read")
+
   folder = prepare(folder_data).folder
-  if damage == "short":
-    os.truncate(folder / "train.npy", 1_000)
-  else:
-    (folder / damage).unlink()
-  with user_error("damaged", folder, "remove that folder"):
+  if not digests:
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta["digests"]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert prepare(folder_data).digests.keys() == {"train", "val"}
+  int8(folder)
+  damaged = {path.name: path.read_bytes() for path in folder.iterdir()}
+  monkeypatch.setitem(SOURCES, "folder", SimpleNamespace(describe=folder_source.describe, read=gone))
+  with user_error(f"the prepared data in {folder} is damaged", "not prepared again: nothing to read"):
     prepare(folder_data)
+  assert {path.name: path.read_bytes() for path in folder.iterdir()} == damaged
+
+
+def test_every_flipped_bit_of_the_arrays_is_seen(folder_data):
+  dataset, rng = prepare(folder_data), random.Random(0)
+  for _ in range(50):
+    path = dataset.folder / rng.choice(["train.npy", "val.npy"])
+    place, bit = rng.randrange(path.stat().st_size), rng.randrange(8)
+    flip(path, place, bit)
+    assert digest_file(path) != dataset.digests[path.stem]
+    flip(path, place, bit)
+    assert digest_file(path) == dataset.digests[path.stem]
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ def read_all(data):
   return images
 
 
-def test_train_and_val_folders_are_used_as_they_are(tmp_path, make_data, write_images, colours_of):
+def test_train_and_val_folders_are_used_as_they_are(tmp_path, make_data, write_images, colours_of, caplog):
   colours = write_images(tmp_path, ["train/b/2.png", "train/a.PNG", "train/b/10.bmp", "train/c.webp", "val/x/y/z.png"])
   for noise in ("train/.hidden.png", "train/.git/a.png", "train/__MACOSX/._a.png"):
     write_images(tmp_path, [noise])
   (tmp_path / "train" / "notes.txt").write_text("no image")
-  images = read_all(make_data(path=str(tmp_path)))
+  with caplog.at_level("INFO", logger="absl"):
+    images = read_all(make_data(path=str(tmp_path)))
+  assert "left out 3 hidden (.git), 1 of another kind (notes.txt)" in caplog.text
   expected = [colours[name] for name in ("train/a.PNG", "train/b/10.bmp", "train/b/2.png")]
   assert colours_of(images["train"][:3]) == expected
   assert len(images["train"]) == 4
@@ -64,11 +66,12 @@ def celeba_partitions(count=60):
   return {f"{number:06}.jpg": (0, 0, 1, 0, 2, 0)[number % 6] for number in range(1, count + 1)}
 
 
-def write_celeba(root, images, partition_file, separator=" ", header=""):
+def write_celeba(root, images, partition_file, separator=" ", header="", ending=".jpg"):
   partitions = celeba_partitions()
   for number, name in enumerate(partitions, 1):
     (root / images).mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (178, 218), (4 * number, 4 * number, 4 * number)).save(root / images / name, quality=95)
+    path = (root / images / name).with_suffix(ending)
+    Image.new("RGB", (178, 218), (4 * number, 4 * number, 4 * number)).save(path, quality=95)
   lines = [f"{name}{separator}{partition}\n" for name, partition in partitions.items()]
   (root / partition_file).write_text(header + "".join(lines))
   return partitions
@@ -81,6 +84,9 @@ def write_celeba(root, images, partition_file, separator=" ", header=""):
     ("img_align_celeba", "img_align_celeba/list_eval_partition.txt"),
     (".", "list_eval_partition.txt"),
     ("img_align_celeba/img_align_celeba", "list_eval_partition.csv", ",", "image_id,partition\n"),
+    ("img_align_celeba_png", "list_eval_partition.txt", " ", "", ".png"),
+    ("img_align_celeba", "list_eval_partition.txt", " ", "", ".png"),
+    (".", "list_eval_partition.txt", " ", "", ".PNG"),
   ],
 )
 def test_celeba_official_files_follow_the_papers_split_rule(tmp_path, make_data, colours_of, layout):
@@ -105,6 +111,13 @@ def test_celeba_with_a_missing_image_names_it(tmp_path, make_data, user_error):
   (tmp_path / "img_align_celeba" / "000002.jpg").unlink()
   with user_error("000002.jpg"):
     read_all(make_data(path=str(tmp_path), image_size=64, resize=102))
+
+
+def test_of_two_celeba_folders_the_one_with_images_is_read(tmp_path, make_data):
+  write_celeba(tmp_path, "img_align_celeba_png", "list_eval_partition.txt", ending=".png")
+  (tmp_path / "img_align_celeba").mkdir()
+  (tmp_path / "img_align_celeba_png" / "._000001.png").write_bytes(b"a Mac's own")
+  assert len(read_all(make_data(path=str(tmp_path), image_size=64, resize=102))["train"]) == 32
 
 
 def test_celeba_with_a_damaged_partition_file_names_the_line(tmp_path, make_data, user_error):

@@ -21,13 +21,13 @@ def noise(count, side=8, seed=0):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_parts_come_in_numeric_order_with_channels_last(tmp_path, make_data, save):
-  parts = {number: noise(70, seed=number) for number in (1, 2, 10)}  # as text, 10 would precede 2
+  parts = {number: noise(70, seed=number) for number in range(1, 11)}  # as text, 10 would precede 2
   for number, images in parts.items():
     write_part(tmp_path / f"train_data_batch_{number}.npz", images, save)
   validation = noise(5, seed=99)
   write_part(tmp_path / "val_data.npz", validation, save)
   splits = folder_source.read(make_data(path=str(tmp_path)))
-  assert splits["train"].count == 210 and splits["val"].count == 5
+  assert splits["train"].count == 700 and splits["val"].count == 5
   np.testing.assert_array_equal(list(splits["train"].images), np.concatenate(list(parts.values())))
   np.testing.assert_array_equal(list(splits["val"].images), validation)
 
@@ -64,15 +64,38 @@ def test_memory_does_not_grow_with_a_part(tmp_path):
   assert peak < 5_000_000
 
 
-def test_a_missing_validation_part_is_named(tmp_path, make_data, user_error):
-  write_part(tmp_path / "train_data_batch_1.npz", noise(3))
-  with user_error("val_data.npz"):
+def write_all(folder, count=3):
+  for name in (*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"):
+    write_part(folder / f"{name}.npz", noise(count))
+
+
+@pytest.mark.parametrize("missing", [["val_data.npz"], ["train_data_batch_4.npz", "train_data_batch_10.npz"]])
+def test_missing_parts_are_named_and_refused(tmp_path, make_data, user_error, missing):
+  write_all(tmp_path)
+  folder_source.describe(make_data(path=str(tmp_path)))
+  for name in missing:
+    (tmp_path / name).unlink()
+  with user_error(f"without {', '.join(missing)}: ", "Imagenet64_train_part2_npz.zip"):
     folder_source.describe(make_data(path=str(tmp_path)))
 
 
+def test_validation_alone_is_no_data_set(tmp_path, make_data, user_error):
+  write_part(tmp_path / "val_data.npz", noise(3))
+  with user_error("without train_data_batch_1.npz, train_data_batch_2.npz"):
+    folder_source.describe(make_data(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["train_data_batch_1", "val_data", "train_data_batch_7.pkl"])
+def test_the_pickled_download_is_named_and_not_opened(tmp_path, make_data, user_error, name):
+  witness = tmp_path / "executed"
+  (tmp_path / name).write_bytes(b"cos\nsystem\n(S'touch %s'\ntR." % bytes(witness))
+  with user_error(tmp_path / name, "is a pickle", "Imagenet64_train_part1_npz.zip"):
+    folder_source.describe(make_data(path=str(tmp_path)))
+  assert not witness.exists()
+
+
 def test_images_smaller_than_wanted_are_refused(tmp_path, make_data, user_error):
-  for name in ("train_data_batch_1", "val_data"):
-    write_part(tmp_path / f"{name}.npz", noise(3))
+  write_all(tmp_path)
   with user_error("train_data_batch_1.npz", "8x8", "data.image_size=16"):
     next(folder_source.read(make_data(path=str(tmp_path), image_size=16))["train"].images)
 

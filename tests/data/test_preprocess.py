@@ -61,13 +61,15 @@ def test_a_constant_image_stays_constant(resize):
   [
     (Image.new("L", (8, 8), 77), (77, 77, 77)),
     (Image.new("1", (8, 8), 1), (255, 255, 255)),
-    (Image.new("LA", (8, 8), (77, 5)), (77, 77, 77)),
-    (Image.new("RGBA", (8, 8), (10, 20, 30, 0)), (10, 20, 30)),
+    (Image.new("LA", (8, 8), (77, 51)), (219, 219, 219)),  # a fifth of 77 on four fifths of white
+    (Image.new("RGBA", (8, 8), (10, 20, 30, 0)), (255, 255, 255)),
+    (Image.new("RGBA", (8, 8), (10, 20, 30, 255)), (10, 20, 30)),
+    (Image.new("RGBA", (8, 8), (0, 100, 255, 51)), (204, 224, 255)),
     (Image.new("RGB", (8, 8), (200, 100, 50)).convert("P", palette=Image.Palette.ADAPTIVE), (200, 100, 50)),
     (Image.new("CMYK", (8, 8), (0, 0, 0, 0)), (255, 255, 255)),
     (np.full((8, 8), 77, np.uint8), (77, 77, 77)),
     (np.full((8, 8, 1), 77, np.uint8), (77, 77, 77)),
-    (np.full((8, 8, 4), (10, 20, 30, 0), np.uint8), (10, 20, 30)),
+    (np.full((8, 8, 4), (10, 20, 30, 0), np.uint8), (255, 255, 255)),
   ],
 )
 def test_every_pixel_format_becomes_rgb(image, colour):
@@ -82,13 +84,19 @@ def test_16_bit_grey_is_scaled_not_clipped():
   np.testing.assert_array_equal(result, np.rint(grey / 257)[..., None].repeat(3, -1))
 
 
-def test_a_palette_with_transparency_keeps_its_colours_without_a_warning(recwarn):
+@pytest.mark.parametrize("kind", ["P", "RGB"])
+def test_transparency_of_a_palette_or_of_one_colour_is_white_without_a_warning(kind, recwarn):
   image = Image.new("P", (8, 8), 1)
   image.putpalette([0, 0, 0, 90, 80, 70])
+  image.paste(0, (0, 0, 4, 8))
   file = io.BytesIO()
-  image.save(file, "PNG", transparency=b"\x00\x80")
-  result = decode_image(file.getvalue(), "palette.png", image_size=8, resize=0)
-  np.testing.assert_array_equal(result, np.full((8, 8, 3), (90, 80, 70)))
+  if kind == "P":
+    image.save(file, "PNG", transparency=b"\x00\xff")
+  else:
+    image.convert("RGB").save(file, "PNG", transparency=(0, 0, 0))
+  result = decode_image(file.getvalue(), "transparent.png", image_size=8, resize=0)
+  np.testing.assert_array_equal(result[:, :4], 255)
+  np.testing.assert_array_equal(result[:, 4:], np.full((8, 4, 3), (90, 80, 70)))
   assert not recwarn.list
 
 

@@ -206,3 +206,24 @@ def test_missing_files_and_files_without_tensors(tmp_path):
     load_state_dict(_save({"epoch": 1}, tmp_path / "empty.pth", ZIP))
   with pytest.raises(UserError, match="no state dict"):
     load_state_dict(_save([torch.ones(1)], tmp_path / "list.pth", ZIP))
+
+
+@both_formats
+def test_parameters_are_tensors(tmp_path, zipped):
+  parameter = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
+  path = _save({"w": parameter, "model": {"b": torch.nn.Parameter(torch.ones(2))}}, tmp_path / "w.pth", zipped)
+  np.testing.assert_array_equal(load_state_dict(path)["w"], parameter.detach().numpy())
+  np.testing.assert_array_equal(load_state_dict(path, key="model")["b"], [1, 1])
+
+
+def test_a_training_checkpoint_has_one_state_dict_however_deep_and_whatever_is_beside_it(tmp_path):
+  module = torch.nn.Linear(2, 2)
+  optimizer = torch.optim.Adam(module.parameters())
+  module(torch.ones(1, 2)).sum().backward()
+  optimizer.step()
+  content = {
+    "epoch": 3, "best": torch.tensor(31.5), "optimizer": optimizer.state_dict(), "net": {"params": module.state_dict()}
+  }
+  path = _save(content, tmp_path / "w.pth", ZIP)
+  np.testing.assert_array_equal(load_state_dict(path)["weight"], module.weight.detach().numpy())
+  np.testing.assert_array_equal(load_state_dict(path, key="net/params")["bias"], module.bias.detach().numpy())

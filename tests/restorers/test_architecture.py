@@ -74,6 +74,25 @@ def test_data_parallel_names_and_step_counters_are_seen_through(torch, tmp_path)
   assert load_network("compact", save(torch, state, tmp_path / "w.pth"), 4).name == "Real-ESRGAN compact"
 
 
+@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.", "generator.", "module._orig_mod.", "anything.net_g."])
+def test_a_network_inside_something_else_is_found(torch, tmp_path, prefix):
+  state = {f"{prefix}{name}": array for name, array in compact_state().items()}
+  assert load_network("compact", save(torch, state, tmp_path / "w.pth"), 4).name == "Real-ESRGAN compact"
+  state |= {"discriminator.body.0.weight": np.ones((2, 3, 3, 3)), "loss.mean": np.ones(3)}
+  assert load_network("compact", save(torch, state, tmp_path / "gan.pth"), 4).name == "Real-ESRGAN compact"
+  state |= {f"ema.{name}": array for name, array in state.items() if name.startswith(prefix)}
+  path = save(torch, state, tmp_path / "ema.pth")
+  with pytest.raises(UserError, match=r"choose one \(--checkpoint_key\)"):
+    load_network("compact", path, 4)
+  load_network("compact", path, 4, key="ema")
+
+
+def test_a_wrapped_network_of_another_scale_is_named_without_its_wrapper(torch, tmp_path):
+  state = {f"generator.{name}": array for name, array in compact_state().items()}
+  with pytest.raises(UserError, match=r"its body\.2\.weight has shape \(48, 4, 3, 3\) instead of \(12, 4, 3, 3\)"):
+    load_network("compact", save(torch, state, tmp_path / "w.pth"), 2)
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(torch, tmp_path):
   class Payload:
     def __reduce__(self):

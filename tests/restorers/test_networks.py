@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from prt_jax.errors import UserError
 from prt_jax.restorers import load_network
 
 torch = pytest.importorskip("torch", reason="the peers need PyTorch: pip install -r requirements-test.txt")
@@ -95,6 +96,32 @@ def test_wide_edsr_scales_its_residuals_by_a_tenth(tmp_path):
   with torch.no_grad():
     expected = np.moveaxis(module(to_torch(y)).numpy(), 1, -1)
   np.testing.assert_allclose(restorer.restore(jnp.asarray(y), jnp.zeros((1,))), expected, atol=1e-4)
+
+
+def edsr_of_a_range(rgb_range, res_scale):
+  """EDSR-PyTorch with --rgb_range and --res_scale, its shifts of the mean included."""
+  mean = torch.tensor([0.4488, 0.4371, 0.4040])
+  module = torch_peers.EDSR(8, 2, res_scale, 2)
+  module.rgb_range = rgb_range
+  with torch.no_grad():
+    for shift, sign in ((module.sub_mean, -1), (module.add_mean, 1)):
+      shift.weight.copy_(torch.eye(3)[:, :, None, None])
+      shift.bias.copy_(sign * rgb_range * mean)
+  return module.eval()
+
+
+@pytest.mark.parametrize(("rgb_range", "res_scale"), [(255.0, 1.0), (1.0, 1.0), (255.0, 0.1), (1.0, 0.1), (8.0, 0.5)])
+def test_edsr_of_another_range_and_another_residual_scale(rgb_range, res_scale, tmp_path):
+  module = edsr_of_a_range(rgb_range, res_scale)
+  path = saved(module, tmp_path / "w.pth")
+  restorer = load_network("edsr", path, 2, res_scale=None if res_scale == 1 else res_scale)
+  assert restorer.name == f"EDSR (rgb_range {rgb_range:g}, res_scale {res_scale:g})"
+  y = measurement()
+  with torch.no_grad():
+    expected = np.moveaxis(module(to_torch(y)).numpy(), 1, -1)
+  np.testing.assert_allclose(restorer.restore(jnp.asarray(y), jnp.zeros((1,))), expected, atol=1e-4)
+  with pytest.raises(UserError, match="--res_scale is for edsr"):
+    load_network("imdn", path, 2, res_scale=0.1)
 
 
 def test_rrdbnet_reads_basicsr_names(tmp_path):

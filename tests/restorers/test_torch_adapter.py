@@ -1,5 +1,7 @@
 """A PyTorch module behind a JAX gradient: the same numbers as the module ported, through the attack too."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from prt_jax.audit import audit
 from prt_jax.errors import UserError
 from prt_jax.restorers.architecture import to_params
 from prt_jax.restorers.layers import conv, pixel_shuffle
-from prt_jax.restorers.restorer import as_restorer
+from prt_jax.restorers.restorer import as_restorer, per_channel
 from prt_jax.restorers.torch_adapter import TorchRestorer
 
 torch = pytest.importorskip("torch", reason="the adapter needs PyTorch: pip install -r requirements-test.txt")
@@ -107,3 +109,159 @@ def test_a_module_without_gradients_is_refused(module, y):
 
   with pytest.raises(UserError, match=r"the restorer fails on a measurement .*does not require grad"):
     audit(Detached(), y, alphas=(0.1,), num_steps=1)
+
+
+QUICK = {"alphas": (0.1,), "num_steps": 2, "num_jacobian_steps": 0}
+
+
+class Dropping(torch.nn.Module):
+  """Parts in several modes, and an output that depends on the mode."""
+
+  def __init__(self):
+    super().__init__()
+    self.norm, self.dropout = torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5)
+    self.fails = False
+
+  def forward(self, y):
+    if self.fails:
+      raise RuntimeError("no such thing")
+    return 2 * self.dropout(self.norm(y))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("modes", [(True, True, True), (True, False, True), (False, True, False), (False,) * 3])
+def test_an_audit_leaves_every_part_in_its_mode(modes, fails, y):
+  module = Dropping()
+  module.fails = fails
+  for part, module_mode in zip((module, module.norm, module.dropout), modes, strict=True):
+    part.training = module_mode
+  running = module.norm.running_mean.clone()
+  if fails:
+    with pytest.raises(UserError, match="no such thing"):
+      audit(module, y, **QUICK)
+  else:
+    # In evaluation mode, whatever mode it was in: no dropout, no statistics of the batch.
+    assert audit(module, y, **QUICK)["lipschitz_lower_bound"] == pytest.approx(2, rel=1e-3)
+  assert (module.training, module.norm.training, module.dropout.training) == modes
+  np.testing.assert_array_equal(module.norm.running_mean, running)
+
+
+def test_what_is_computed_again_for_the_gradient_is_in_evaluation_mode(y):
+  class Checkpointed(Dropping):
+    def forward(self, y):
+      return torch.utils.checkpoint.checkpoint(super().forward, y, use_reentrant=False)
+
+  gradient = jax.grad(lambda y: jnp.sum(TorchRestorer(Checkpointed())(y)))(y)
+  np.testing.assert_allclose(gradient, 2 / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["half", "bfloat16", "double", "DataParallel", "compiled by jit"])
+def test_modules_of_other_types_are_audited(kind, module, y):
+  other = copy.deepcopy(module)
+  if kind == "DataParallel":
+    other = torch.nn.DataParallel(other)
+  elif kind == "compiled by jit":
+    other = torch.jit.script(other)
+  else:
+    other = getattr(other, kind)()
+  restore = TorchRestorer(other)
+  tolerance = {"half": 2e-3, "bfloat16": 2e-2}.get(kind, 1e-6)
+  assert restore(y).dtype == jnp.float32
+  np.testing.assert_allclose(restore(y), TorchRestorer(module)(y), atol=tolerance)
+  gradients = (jax.grad(lambda y, r=r: jnp.sum(r(y)))(y) for r in (restore, TorchRestorer(module)))
+  np.testing.assert_allclose(*gradients, atol=10 * tolerance)
+  bounds = [audit(restorer, y, **QUICK)["lipschitz_lower_bound"] for restorer in (other, module)]
+  assert bounds[0] == pytest.approx(bounds[1], rel=10 * tolerance)
+
+
+def test_noise_has_the_type_of_the_parameters(y):
+  class AddsNoise(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.gain = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, y, z):
+      assert y.dtype == z.dtype == torch.float64
+      return self.gain * y + z
+
+  z = jnp.full((2, 3, 6, 8), 0.5)
+  np.testing.assert_allclose(TorchRestorer(AddsNoise(), stochastic=True)(y, z), y + 0.5, atol=1e-6)
+
+
+def test_a_module_that_changes_between_calls_is_seen(y):
+  module = torch.nn.Conv2d(3, 3, 1)
+  restore = TorchRestorer(module)
+  restore(y)
+  module.double()
+  with torch.no_grad():
+    module.weight.zero_()
+    module.bias.fill_(0.25)
+  np.testing.assert_array_equal(restore(y), 0.25)
+
+
+class Returns(torch.nn.Module):
+  def __init__(self, pick):
+    super().__init__()
+    self.pick = pick
+
+  def forward(self, y):
+    return self.pick(y)
+
+
+@pytest.mark.parametrize(
+  ("restorer", "part"),
+  [
+    (Returns(lambda y: (y, y)), "returns a tuple: let a module around it return the images alone"),
+    (Returns(lambda y: {"sr": y}), "returns a dict"),
+    (Returns(lambda y: y[0]), r"returns shape \(3, 6, 8\)"),
+    (torch.nn.Conv2d(1, 1, 3, padding=1), "restores one channel: prt_jax.restorers.per_channel"),
+    (torch.nn.Conv2d, "Conv2d is a class"),
+    (torch.nn.Bilinear(3, 3, 3), "Bilinear needs 2 arguments"),
+    (lambda y: torch.nn.functional.interpolate(y, scale_factor=2), "wrap it in .*TorchRestorer"),
+    (lambda y: y.unsqueeze(2).expand(-1, -1, 2, -1, -1).flatten(2, 3), "wrap it in .*TorchRestorer"),
+    (lambda y: torch.clamp(2 * y, 0, 1), "wrap it in .*TorchRestorer"),
+    (lambda channels: torch.nn.Conv2d(3, 3, 1), "returns a Conv2d, which can be called"),
+    (lambda y: lambda y: y, "returns a function, which can be called"),
+    (lambda y: jnp.concatenate([y] * 4, -1).reshape(-1, 1, 2, 1)[..., 0], "returns shape"),
+    (lambda y: y @ jnp.ones((1, 1)), "restores one channel: prt_jax.restorers.per_channel"),
+  ],
+)
+def test_what_cannot_be_audited_is_one_line_with_the_way_out(restorer, part, y):
+  with pytest.raises(UserError, match=part) as error:
+    audit(restorer, y, **QUICK)
+  assert "\n" not in str(error.value)
+
+
+def test_the_ways_out():
+  torch.manual_seed(1)
+  y = jax.random.uniform(jax.random.key(0), (1, 8, 8, 3))
+  function = audit(TorchRestorer(lambda y: torch.nn.functional.interpolate(2 * y, scale_factor=2)), y, **QUICK)
+  assert function["lipschitz_lower_bound"] == pytest.approx(4, rel=1e-3)
+  grey = torch.nn.Conv2d(1, 1, 1, bias=False)
+  gain = grey.weight.item()
+  for restorer in (grey, lambda y: gain * y @ jnp.ones((1, 1))):
+    report = audit(per_channel(restorer), y, **QUICK)
+    assert report["lipschitz_lower_bound"] == pytest.approx(abs(gain), rel=1e-3)
+  x = per_channel(lambda y: jnp.swapaxes(y, 1, 2)).restore(y, None)
+  np.testing.assert_array_equal(x, jnp.swapaxes(y, 1, 2))
+
+
+def test_a_descriptor_of_spandrel(module, y):
+  class Sizes:
+    minimum, multiple_of, square = 0, 4, False
+
+  class Descriptor:
+    """As spandrel has it: the call clips in place and records nothing for gradients."""
+
+    def __init__(self, model):
+      self.model, self.scale, self.input_channels, self.output_channels = model, 2, 3, 3
+      self.size_requirements = Sizes()
+
+    @torch.inference_mode()
+    def __call__(self, image):
+      self.model.eval()
+      return self.model(image).clamp_(0, 1)
+
+  descriptor = Descriptor(module)
+  assert as_restorer(descriptor).multiple == 4
+  assert audit(descriptor, y, **QUICK)["robustness"] == audit(module, y, **QUICK)["robustness"]

@@ -1,5 +1,6 @@
 """What --restorer can name besides a published network: the workdir of a training run, a function, a module."""
 
+import functools
 import json
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from prt_jax.audit import audit
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.game import init_state, make_game
@@ -103,8 +105,66 @@ def test_what_a_name_can_stand_for(tmp_path, monkeypatch):
 
 def test_functions_by_their_arguments():
   assert as_restorer(lambda y: y + 1).restore(1, None) == 2
-  assert as_restorer(lambda y, gain=3: y + gain).restore(1, 5) == 6  # the second is z
   assert as_restorer(lambda y, z: y + z, draw_noise=lambda *_: None).stochastic
   restorer = Restorer("r", lambda y, z: y)
   assert as_restorer(restorer) is restorer
   assert jax.tree.leaves(restorer.noise(jax.random.split(jax.random.key(0), 4), (8, 8, 3), 7))[0].shape == (1, 4)
+
+
+class Gain:
+  def __call__(self, y, gain=3.0):
+    return gain * y
+
+  def method(self, y, gain=3.0, *, offset=0.0):
+    return gain * y + offset
+
+
+def with_default(y, gain=3.0):
+  return gain * y
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    with_default, Gain(), Gain().method, functools.partial(lambda y, gain: gain * y, gain=3.0), jax.jit(with_default),
+    lambda y, with_default=with_default: with_default(y), lambda *arguments: with_default(*arguments),
+    lambda y, *rest, **more: with_default(y, *rest, **more),
+  ],
+)
+def test_an_optional_second_argument_is_no_noise(function):
+  restorer = as_restorer(function)
+  assert not restorer.stochastic
+  assert restorer.restore(2.0, restorer.noise(jax.random.split(jax.random.key(0), 1), (8, 8, 3), 1)) == 6
+  # K is the gain: with zeros for it, it would be 0.
+  report = audit(function, np.full((1, 8, 8, 3), 0.5, np.float32), alphas=(0.01,), num_steps=2, num_jacobian_steps=0)
+  assert report["lipschitz_lower_bound"] == pytest.approx(3, rel=1e-3)
+
+
+def test_an_optional_second_argument_is_noise_where_draw_noise_says_so():
+  draw_noise = lambda keys, shape, seeds: jnp.full((seeds, len(keys), 1, 1, 1), 5.0)  # noqa: E731
+  restorer = as_restorer(with_default, draw_noise=draw_noise)
+  assert restorer.restore(2.0, restorer.noise(jax.random.split(jax.random.key(0), 1), (8, 8, 3), 1)[0]) == 10
+
+
+def test_an_optional_second_argument_by_the_command(tmp_path, monkeypatch):
+  (tmp_path / "optional_gain.py").write_text("def restore(y, gain=3.0):\n  return gain * y\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  restorer = load_restorer("optional_gain:restore")
+  np.testing.assert_array_equal(restorer.restore(jnp.ones(2), jnp.zeros(2)), 3)
+  assert not restorer.stochastic
+
+
+@pytest.mark.parametrize(
+  ("function", "draw_noise", "message"),
+  [
+    (lambda y, z: y, None, "<lambda> needs 2 arguments: .* give draw_noise"),
+    (lambda y, z, gain: y, lambda *_: None, "<lambda> needs 3 arguments"),
+    (lambda y: y, lambda *_: None, "<lambda> takes y alone"),
+    (lambda: with_default, None, "<lambda> takes no argument: give what it returns"),
+    (Gain, None, "Gain is a class: give an object of it"),
+    (3, None, "3 is no restorer"),
+  ],
+)
+def test_what_does_not_fit_is_one_line(function, draw_noise, message):
+  with pytest.raises(UserError, match=message):
+    as_restorer(function, draw_noise=draw_noise)

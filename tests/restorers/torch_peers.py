@@ -238,7 +238,7 @@ class RRDBNet(nn.Module):
 class EDSR(nn.Module):
   def __init__(self, width=256, num_blocks=32, residual=0.1, scale=4):
     super().__init__()
-    self.residual = residual
+    self.residual, self.rgb_range = residual, 255.0
     self.sub_mean, self.add_mean = conv(3, 3, 1), conv(3, 3, 1)
     self.head = nn.Sequential(conv(3, width))
     blocks = [Body(conv(width, width), nn.ReLU(), conv(width, width)) for _ in range(num_blocks)]
@@ -249,8 +249,8 @@ class EDSR(nn.Module):
     self.tail = nn.Sequential(nn.Sequential(*stages), conv(width, 3))
 
   def forward(self, y):
-    x = stem = self.head(self.sub_mean(255 * y))
+    x = stem = self.head(self.sub_mean(self.rgb_range * y))
     *blocks, last = self.body
     for block in blocks:
       x = x + self.residual * block(x)
-    return self.add_mean(self.tail(stem + last(x))) / 255
+    return self.add_mean(self.tail(stem + last(x))) / self.rgb_range
