@@ -23,6 +23,7 @@ from experiments.image_runs import (
   summarise,
   train_all,
 )
+from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
 from experiments.table1 import COLORS, gallery, published_config
 from prt_jax import pictures
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
   """Trains and evaluates what is missing, prints the table, writes JSON and the figure."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add_arguments(parser, "super_resolution_figure")
+  add_plan_arguments(parser)
   parser.add_argument("--factors", type=int, nargs="+", default=[4, 8, 16], choices=[4, 8, 16])
   parser.add_argument("--noise_std", type=float, default=0.0, help="of the measurement's noise, pixels in [0, 1]")
   args = parser.parse_args(argv)
@@ -56,6 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     (factor, variant, seed): ImageRun(f"sr{factor}", variant, args.scale, seed, fields)
     for seed in range(args.seeds) for factor in args.factors for variant in args.variants
   }  # fmt: skip
+  if args.plan:
+    print(plan_text(list(runs.values()), args))
+    return
   if not args.collect:
     train_all(list(runs.values()), workdir, args.feature_weights, args.jobs)
   reports = {factor: {} for factor in args.factors}

@@ -32,6 +32,7 @@ from experiments.image_runs import (
   train_all,
   training_curves,
 )
+from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
 from prt_jax import pictures
 from prt_jax.checkpoints import complete_config
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--config", default="inpaint", help="a file of configs/, without folder and ending")
   add_arguments(parser, "table1")
+  add_plan_arguments(parser)
   parser.add_argument("--earlier", type=pathlib.Path, help="table1_SCALE.json of other seeds, whose runs join in")
   args = parser.parse_args(argv)
   fields = config_fields(args)
@@ -67,6 +69,9 @@ def main(argv: list[str] | None = None) -> None:
   ]  # fmt: skip
   if not places:
     raise UserError(f"--earlier={args.earlier} has all seeds: ask for more than --seeds={args.seeds}")
+  if args.plan:
+    print(plan_text([run_of(*place) for place in places], args))
+    return
   if not args.collect:
     train_all([run_of(*place) for place in places], args.workdir, args.feature_weights, args.jobs)
   reports = {variant: {} for variant in args.variants}

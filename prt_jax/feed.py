@@ -16,8 +16,13 @@ DEVICE_MEMORY_SHARE = 0.3  # of an accelerator's memory that `auto` may fill wit
 AHEAD = 2  # dispatches whose images are read ahead of the one that runs
 
 
-def choose_placement(placement: str, num_bytes: int) -> str:
+def choose_placement(placement: str, num_bytes: int, memory_bytes: int | None = None) -> str:
   """Resolves data.placement; 'auto' keeps the set on an accelerator where it fits well.
+
+  Args:
+    placement: device, host or auto.
+    num_bytes: of the data set.
+    memory_bytes: of a device; None: what JAX may use of the first one here, 0 for a CPU.
 
   Raises:
     UserError: placement is none of device, host, auto.
@@ -26,9 +31,10 @@ def choose_placement(placement: str, num_bytes: int) -> str:
     raise UserError(f"data.placement={placement!r} is unknown: choose device, host or auto")
   if placement != "auto":
     return placement
-  stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-  limit = (stats or {}).get("bytes_limit", 0)
-  return "device" if num_bytes <= DEVICE_MEMORY_SHARE * limit else "host"
+  if memory_bytes is None:
+    stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    memory_bytes = (stats or {}).get("bytes_limit", 0)
+  return "device" if num_bytes <= DEVICE_MEMORY_SHARE * memory_bytes else "host"
 
 
 class Fetch(NamedTuple):

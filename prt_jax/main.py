@@ -12,12 +12,14 @@ from ml_collections import config_flags
 from prt_jax.config import config_file
 from prt_jax.errors import UserError
 from prt_jax.stop_request import EXIT_CODE
+from prt_jax.targets import TARGETS
 
 PACKAGE = pathlib.Path(__file__).parent
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "NAME[:VARIANT[,SCALE]], or a file: configs/NAME.py[:...]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval"], "what to do in the workdir")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval", "plan"], "what to do in the workdir")
+_TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "--mode=plan: the device to plan for; default: the one here")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
 
 
@@ -42,6 +44,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     raise UserError(_reason(error)) from error
   if _CONFIG.value is None:
     raise UserError("no config: pass --config=NAME[:VARIANT[,SCALE]], for example --config=sr16:stochastic-robust,demo")
+  if _TARGET.value and _MODE.value != "plan":
+    raise UserError("--target belongs to --mode=plan: training and evaluation take the devices that they find")
   if rest[1:]:
     raise UserError(f"unexpected argument {rest[1]!r}: flags are written --NAME=VALUE")
   return rest
@@ -70,15 +74,18 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import evaluate, parallel, train
+  from prt_jax import evaluate, parallel, plan, train
 
+  workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
+  if _MODE.value == "plan":
+    print(plan.command(_CONFIG.value, _TARGET.value, workdir))
+    return 0
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
   parallel.use_all_cores(config.model.width)
   parallel.start(_DISTRIBUTED.value)
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
-  workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "train_and_eval":
     evaluate.check_ahead(_CONFIG.value)
   if _MODE.value != "eval" and not train.train(_CONFIG.value, workdir):

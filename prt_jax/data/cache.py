@@ -74,11 +74,11 @@ def prepare(data):
     UserError: a field is wrong, the source cannot be read (see the source's `read`), the cache cannot
       be written, or is damaged and its source is gone.
   """
-  source = _checked_source(data)
+  source = checked_source(data)
   description = source.describe(data)
   fingerprint = _fingerprint(data.source, description)
   cache_dir = Path(data.cache_dir).expanduser()
-  folder = cache_dir / f"{_readable_name(data)}-{fingerprint}"
+  folder = _folder(data, fingerprint)
   remove_dead_partials(cache_dir)
 
   def opened():
@@ -118,7 +118,21 @@ def _write_again(data, source, description, fingerprint, folder, damage):
   shutil.rmtree(aside, ignore_errors=True)
 
 
-def _checked_source(data):
+def find_prepared(data):
+  """(the folder, its meta.json) of what `prepare` would take from the cache, None where it would first write it.
+
+  The arrays are neither read nor compared with their digests. UserError where `prepare` could not say what they are.
+  """
+  description = checked_source(data).describe(data)
+  folder = _folder(data, _fingerprint(data.source, description))
+  try:
+    return folder, json.loads((folder / "meta.json").read_bytes())
+  except (OSError, ValueError):
+    return None
+
+
+def checked_source(data):
+  """The source's module; UserError where data's fields cannot work."""
   if data.source not in SOURCES:
     raise UserError(f"unknown data.source={data.source!r}: set --config.data.source to one of {', '.join(SOURCES)}")
   if not data.cache_dir:
@@ -131,6 +145,10 @@ def _checked_source(data):
 def _fingerprint(source, description):
   text = json.dumps({"format": FORMAT_VERSION, "source": source, "description": description}, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _folder(data, fingerprint):
+  return Path(data.cache_dir).expanduser() / f"{_readable_name(data)}-{fingerprint}"
 
 
 def _readable_name(data):

@@ -7,6 +7,7 @@ from absl import logging
 from prt_jax.data.folder_layouts import LAYOUTS
 from prt_jax.data.image_files import LeftOut, walk_images
 from prt_jax.data.preprocess import describe_preprocessing
+from prt_jax.data.split import Found
 from prt_jax.errors import UserError
 
 
@@ -63,6 +64,12 @@ def read(data):
   if left_out.counts:
     logging.info("%s: left out %s", folder, left_out)
   return splits
+
+
+def look(data):
+  """The images there are, none opened: Found. UserError as `read`."""
+  counts = {name: split.count for name, split in read(data).items()}
+  return Found(counts, 0, f"{sum(counts.values()):,} images below {data.path}")
 
 
 def _find_layout(data):

@@ -29,6 +29,20 @@ class Split(NamedTuple):
   images: Iterator[np.ndarray]
 
 
+class Found(NamedTuple):
+  """What a source has of a data set before it is read.
+
+  Attributes:
+    counts: {"train": images, "val": images}; None where that is not known before the source is there.
+    download_bytes: what reading it will download first; 0 = nothing, None = nobody knows how much.
+    text: what and where, for a reader.
+  """
+
+  counts: dict[str, int] | None
+  download_bytes: int | None
+  text: str
+
+
 def train_mask(num_examples, fraction):
   """Which examples of an ordered set train: a random, fixed round(fraction * num_examples) of them.
 

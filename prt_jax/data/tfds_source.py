@@ -1,9 +1,12 @@
 """Source `tfds`: any image data set of TensorFlow Datasets. TensorFlow is imported only when it is read."""
 
 import contextlib
+import importlib.util
 import itertools
+import json
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -11,10 +14,16 @@ from prt_jax.data import imagenet_npz
 from prt_jax.data.decode import decode_all
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import describe_preprocessing
-from prt_jax.data.split import MAX_FRACTION_WITHOUT_VALIDATION, Split, describe_split, train_mask
+from prt_jax.data.split import MAX_FRACTION_WITHOUT_VALIDATION, Found, Split, describe_split, train_mask
 from prt_jax.errors import UserError
 
 INSTALL = "pip install -r requirements.txt, or prt_jax with its extra [tensorflow]"
+# Images a split, and bytes to download: TFDS's catalog and its checksums.tsv.
+CATALOG = {
+  "celeb_a": ({"train": 162_770, "validation": 19_867, "test": 19_962}, 1_488_628_763),
+  "downsampled_imagenet/64x64": ({"train": 1_281_149, "validation": 49_999}, 12_589_844_480),
+  "imagenet_resized/64x64": ({"train": 1_281_167, "validation": 50_000}, 14_093_455_784),
+}
 DOWNLOAD_RETRIES = 4  # of TFDS's 10, whose pauses double: 3 seconds
 
 
@@ -62,8 +71,7 @@ def read(data):
   counts = {name: split.num_examples for name, split in builder.info.splits.items()}
   if not counts.get("train"):
     raise UserError(f"TFDS data set {data.name} has no train split (it has {', '.join(counts)}): choose another")
-  official = next((name for name in ("validation", "test") if counts.get(name)), None)
-  fraction = data.train_fraction if official else min(data.train_fraction, MAX_FRACTION_WITHOUT_VALIDATION)
+  official, fraction = _rule(counts, data)
   mask = train_mask(counts["train"], fraction)
 
   def encoded(split, chosen=None):
@@ -81,6 +89,49 @@ def read(data):
     "train": Split(num_train, decode_all(encoded("train", mask), data)),
     "val": Split(num_val, decode_all(itertools.chain(rest, encoded(official) if official else ()), data)),
   }
+
+
+def _rule(counts, data):
+  """(the split that validates beside the rest of train, or None; the share of train that trains)."""
+  official = next((name for name in ("validation", "test") if counts.get(name)), None)
+  return official, data.train_fraction if official else min(data.train_fraction, MAX_FRACTION_WITHOUT_VALIDATION)
+
+
+def look(data):
+  """What TFDS has on this machine, from its files, or will have to download: Found.
+
+  Raises:
+    UserError: TFDS is not installed, or its description of the data set is damaged.
+  """
+  if not all(importlib.util.find_spec(package) for package in ("tensorflow", "tensorflow_datasets")):
+    raise UserError(
+      f"data.source=tfds needs TensorFlow Datasets: {INSTALL}, or use --config.data.source=folder with "
+      "--config.data.path=DIR"
+    )
+  folder = Path(data.path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+  name, _, version = data.name.partition(":")
+  num_bytes, text = 0, f"{data.name} in {folder}"
+  # data_dir/NAME[/CONFIG]/VERSION/dataset_info.json
+  if infos := sorted(folder.expanduser().joinpath(name).rglob(f"{version or '*'}/dataset_info.json")):
+    counts = _counts(infos[-1])
+  else:
+    counts, num_bytes = CATALOG.get(name, (None, None))
+    size = f" ({num_bytes / 1e9:.1f} GB)" if num_bytes else ""
+    text = f"TFDS downloads {data.name}{size} to {folder}; where that fails, {_manual_way(name)}"
+  if not counts or not counts.get("train"):
+    return Found(None, num_bytes, text)
+  official, fraction = _rule(counts, data)
+  num_train = round(fraction * counts["train"])
+  return Found({"train": num_train, "val": counts["train"] - num_train + counts.get(official, 0)}, num_bytes, text)
+
+
+def _counts(path):
+  """{split: images} of a dataset_info.json."""
+  try:
+    splits = json.loads(path.read_text())["splits"]
+    return {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in splits}
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f"cannot read {path} ({one_line(error)}): remove its folder, TFDS prepares it anew") from error
 
 
 def _import_tfds():

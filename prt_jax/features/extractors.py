@@ -70,9 +70,14 @@ def make_extractor(config, cache_dir):
   Raises:
     UserError: an unknown name, or weights that are missing, damaged or of another network.
   """
-  if config.feature_extractor not in _MAKERS:
-    raise UserError(f"unknown eval.feature_extractor {config.feature_extractor!r}: choose one of {', '.join(_MAKERS)}")
+  check_name(config.feature_extractor)
   return _MAKERS[config.feature_extractor](config.feature_weights, cache_dir)
+
+
+def check_name(name):
+  """UserError for an eval.feature_extractor that is none."""
+  if name not in _MAKERS:
+    raise UserError(f"unknown eval.feature_extractor {name!r}: choose one of {', '.join(_MAKERS)}")
 
 
 def _make_inception(path, cache_dir):

@@ -17,7 +17,8 @@ from prt_jax.features.torch_checkpoint import load_state_dict
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # 95,628,359 bytes
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+NUM_BYTES = 95_628_359
 _BATCH_NORM_EPSILON = 1e-3
 _TIMEOUT = 60  # seconds without an answer
 
@@ -47,7 +48,7 @@ def load_inception(path, cache_dir):
     UserError: no file and no network, a wrong checksum, a truncated file, weights of another
       network (names the first tensor that is missing, left over or of another shape).
   """
-  path = Path(path).expanduser() if path else _cached(Path(cache_dir).expanduser() / "weights" / FILE_NAME)
+  path = Path(path).expanduser() if path else _cached(cached_path(cache_dir))
   if not path.is_file():
     raise UserError(f"{path} does not exist: set eval.feature_weights to {FILE_NAME} (from {URL}), or leave it empty")
   digest = _sha256(path)
@@ -57,6 +58,11 @@ def load_inception(path, cache_dir):
       f"delete it and get it again from {URL}"
     )
   return InceptionWeights(convert_state_dict(load_state_dict(path), path), digest == SHA256)
+
+
+def cached_path(cache_dir):
+  """Where the official file is kept once it is downloaded."""
+  return Path(cache_dir).expanduser() / "weights" / FILE_NAME
 
 
 def convert_state_dict(state_dict, source):

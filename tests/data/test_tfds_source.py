@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,28 @@ def test_the_order_is_the_same_each_time_and_the_fraction_is_obeyed(celeba, no_n
   splits = tfds_source.read(celeba)
   assert splits["train"].count == len(list(splits["train"].images)) == 40
   assert set(numbers_of(splits["val"].images)) == set(range(40, 46))
+
+
+def test_a_look_counts_what_reading_gives(celeba, make_data, tmp_path, monkeypatch, user_error):
+  """From TFDS's files, and where there are none from its catalog; TensorFlow stays out."""
+  for module in ("tensorflow", "tensorflow_datasets"):
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(__spec__=object()))
+  found = tfds_source.look(celeba)
+  assert found.counts == {"train": 32, "val": 14} and found.download_bytes == 0
+  celeba.name = "celeb_a:9.9.9"  # not there
+  assert tfds_source.look(celeba).download_bytes > 10**9
+  absent = make_data(source="tfds", name="celeb_a", path=str(tmp_path / "empty"))
+  found = tfds_source.look(absent)
+  assert found.counts == {"train": 130_216, "val": 52_421} and "1.5 GB" in found.text  # the paper: about 52,400
+  unknown = make_data(source="tfds", name="mine", path=str(tmp_path / "empty"))
+  assert tfds_source.look(unknown)[:2] == (None, None)
+  (tmp_path / "mine" / "1.0.0").mkdir(parents=True)
+  (tmp_path / "mine" / "1.0.0" / "dataset_info.json").write_text('{"splits"')
+  with user_error("dataset_info.json", "remove its folder"):
+    tfds_source.look(make_data(source="tfds", name="mine", path=str(tmp_path)))
+  monkeypatch.setattr(tfds_source.importlib.util, "find_spec", lambda name: None)
+  with user_error("pip install -r requirements.txt", "--config.data.source=folder"):
+    tfds_source.look(absent)
 
 
 @pytest.mark.parametrize(("splits", "num_train", "num_val"), [(("train", "test"), 32, 12), (("train",), 36, 4)])

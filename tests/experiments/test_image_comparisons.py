@@ -120,6 +120,15 @@ def test_table1_trains_evaluates_and_writes_the_contracts_json(smoke):
     table1.main([*arguments, "--collect", f"--earlier={earlier}"])
 
 
+def test_a_plan_adds_its_runs_up_and_trains_none(smoke, capsys):
+  arguments, workdir = smoke
+  table1.main([*arguments, "--plan", "--target=h100"])
+  one = capsys.readouterr().out
+  assert "runs: 1, one after the other" in one and "h100" in one and "a bound" in one and "tpu" not in one
+  assert "checkpoints: free" in one and "missing: nothing" in one
+  assert not workdir.exists()
+
+
 def test_far_restorations_reach_by_the_size_of_their_balls():
   """On a line, k = 1: originals at 0, 1, 4.25 have radii 1, 1, 3.25, restorations at 10, 4, 3.5 have 6, .5, .5."""
   real, fake = np.array([[0.0], [1.0], [4.25]]), np.array([[10.0], [4.0], [3.5]])
