@@ -6,6 +6,7 @@ writes report.json and report.html. In Python, audit(restore, y) takes a functio
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -28,8 +29,14 @@ from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
 from prt_jax.programs import as_program
+from prt_jax.restorers.bicubic import bicubic_upsample
+from prt_jax.restorers.ranges import in_range
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
+OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
+FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
+INCONSISTENT = 20.0  # dB
+_RANGES = ("measured_range", "restored_range")
 PATCH = 8  # pixels; side of the joint index's patches
 ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
 
@@ -91,6 +98,7 @@ def audit(
   x: Any = None,
   degrade: Callable[[jax.Array], jax.Array] | None = None,
   draw_noise: Callable | None = None,
+  pixel_range: str = "0..1",
   **protocol,
 ) -> dict:
   """Audits a restorer on measurements.
@@ -103,6 +111,7 @@ def audit(
     degrade: the degradation without its noise, x [B,H,W,3] -> y [B,h,w,3], for the consistency; None: the restorer's
       own if it is a Restorer, otherwise consistency is not judged.
     draw_noise: see Restorer; makes a function of (y, z) stochastic.
+    pixel_range: of what the restorer itself takes and returns, see ranges.in_range; y and x are in [0, 1] anyhow.
     **protocol: the fields of Protocol.
 
   Returns:
@@ -115,6 +124,7 @@ def audit(
   restorer = as_restorer(restore, draw_noise=draw_noise, degrade=degrade)
   if degrade is not None:
     restorer = dataclasses.replace(restorer, degrade=degrade)
+  restorer = in_range(restorer, pixel_range)
   originals = [None] * len(y) if x is None else list(x)
   if not len(y):
     raise UserError("there is nothing to audit: no measurement was given")
@@ -145,6 +155,10 @@ def scale_of(x: np.ndarray, y: np.ndarray) -> int:
   return scale if x.shape[:2] == (scale * y.shape[0], scale * y.shape[1]) else 1
 
 
+def _range(images: jax.Array) -> list[float]:
+  return [float(images.min()), float(images.max())]
+
+
 def _border(restorer, pair, protocol):
   """The protocol's border for one image, in pixels."""
   if protocol.border is not None:
@@ -162,9 +176,13 @@ def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, progr
     programs[y.shape] = as_program(restorer.restore, y, first_draw(z))
   restore = programs[y.shape]
   result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
+  result |= {"measured_range": _range(y), "restored_range": _range(x)}
   if pair.x is not None:
     result["border"] = border = _border(restorer, pair, protocol)
     result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x, border) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
+    if (scale := scale_of(pair.x, pair.y)) > 1:
+      interpolated = np.asarray(bicubic_upsample(y, scale))[0].clip(0, 1)
+      result["bicubic_psnr_y_db"] = psnr_y(interpolated, pair.x, border)
   if restorer.degrade is not None:
     degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
     if degraded.shape[1:] != y.shape[1:]:
@@ -217,12 +235,15 @@ def summarise(
       **_psnr_statistics("output_psnr_db", [point["output_psnr_db"] for point in points]),
       "lipschitz": max(point["lipschitz"] for point in points),
     })
-  return {
+  report = {
     "restorer": restorer.name,
+    "range": restorer.pixel_range,
+    **{name: [min(image[name][0] for image in images), max(image[name][1] for image in images)] for name in _RANGES},
     "stochastic": restorer.stochastic,
     "num_images": len(images),
     "protocol": dataclasses.asdict(protocol),
     **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
+    **({"bicubic_psnr_y_db": mean("bicubic_psnr_y_db")} if known("bicubic_psnr_y_db") else {}),
     "border": sorted({image["border"] for image in images if "border" in image}),
     **_psnr_statistics("consistency_db", known("consistency_db")),
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
@@ -232,6 +253,24 @@ def summarise(
     "robustness": curve,
     "images": list(images),
   }
+  return {**report, "remarks": remarks(report)}
+
+
+def remarks(report: dict) -> list[str]:
+  """What about a report's numbers looks like a mistake in the use of the restorer: one line each, mostly none."""
+  low, high = report["restored_range"]
+  seen = f"the restorations reach from {low:.3g} to {high:.3g} where black is 0 and white 1"
+  check = f"check the restorer's range (--range, pixel_range), channels and degradation; {seen}"
+  found = []
+  if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+    found.append(f"{seen}: if the restorer has another range, --range (pixel_range) says so")
+  below = report.get("bicubic_psnr_y_db", -math.inf) - (report["psnr_y_db"] or 0)
+  if below > FAR_BELOW:
+    found.append(f"PSNR-Y is {below:.1f} dB below that of bicubic interpolation: {check}")
+  consistency = math.inf if report["consistency_db"] is None else report["consistency_db"]
+  if consistency < INCONSISTENT and "residual_over_noise" not in report:
+    found.append(f"the restorations, degraded, agree with their measurements to {consistency:.1f} dB alone: {check}")
+  return found
 
 
 def _psnr_statistics(name: str, values: Sequence[float]) -> dict:

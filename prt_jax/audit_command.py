@@ -37,6 +37,9 @@ def main(argv: list[str]) -> None:
     report = summarise(restorer, protocol, results, pictures)
     write_report(output, report, pictures)
     print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
+  print(_summary(report))
+  for remark in report["remarks"]:
+    print(f"remark: {remark}")
   print(f"{output / 'report.json'} and {output / 'report.html'} hold the audit of {restorer.name}")
 
 
@@ -64,6 +67,17 @@ def _alphas(text: str) -> tuple[float, ...]:
     return tuple(float(alpha) / 255 for alpha in text.split(","))
   except ValueError:
     raise UserError(f"--alphas={text} is no comma-separated list of numbers (in 1/255), 1,2,4 for example") from None
+
+
+def _summary(report: dict) -> str:
+  """What stands behind the numbers, in one line."""
+  low, high = report["restored_range"]
+  parts = [f"restorations from {low:.3g} to {high:.3g}"]
+  if report["psnr_y_db"] is not None:
+    beside = f", bicubic's {report['bicubic_psnr_y_db']:.2f}" if "bicubic_psnr_y_db" in report else ""
+    borders = " or ".join(map(str, report["border"]))
+    parts.append(f"PSNR-Y {report['psnr_y_db']:.2f} dB{beside} (border {borders})")
+  return "; ".join(parts)
 
 
 def _progress(result: dict, done: int, total: int, seconds: float) -> str:

@@ -63,6 +63,7 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
     f'<p class="note">{report["num_images"]} images, {_kind(report)}; I-FGSM with {protocol["num_steps"]} steps, '
     f'{protocol["num_restarts"]} start(s), seed {protocol["seed"]}.</p>',
+    *(f'<p><b>Remark:</b> {html.escape(remark)}.</p>' for remark in report["remarks"]),
     "<h2>Summary</h2>", _summary(report),
     "<h2>Robustness</h2>", _robustness(report),
     "<h2>Images, most erratic first</h2>", _image_table(report, order),
@@ -80,7 +81,8 @@ def _kind(report):
 def _summary(report):
   rows = [
     ("Distortion", _psnr(report, "psnr_y_db", "PSNR-Y"), "Mean PSNR of the luma against the originals, 8 bits, "
-     f"{_without(report['border'])}. High is near the original, and says nothing of how natural the image looks."),
+     f"{_without(report['border'])}. {_bicubic(report)}High is near the original, and says nothing "
+     "of how natural the image looks."),
     ("Consistency", _psnr(report, "consistency_db", "PSNR"), "Mean PSNR between the measurement and the restoration, "
      "degraded again. From about 45 dB the restoration explains its measurement; below, it invents."),
   ]
@@ -88,6 +90,9 @@ def _summary(report):
     rows.append(("Residual over noise", _number(report["residual_over_noise"]), "Mean squared difference of the "
       "measurement and the degraded restoration, in units of the noise variance: about 1 is consistent with noise."))
   rows += [
+    ("Range", "{:.3g} to {:.3g}".format(*report["restored_range"]), "Of the restorations' pixels, black 0 and white 1; "
+     f"the restorer itself takes and returns {html.escape(report['range'])}. A network overshoots at edges; much more "
+     "is another range."),
     ("Lipschitz bound", f"K &ge; {_number(report['lipschitz_lower_bound'])}", "The largest ratio of the change of the "
      "output to the change of the input (L2) that the attacks and the Jacobian showed on any of these images. A LOWER "
      "bound: the true constant may be far larger, and a stronger attack would raise it."),
@@ -101,6 +106,11 @@ def _summary(report):
     f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows
   )
   return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
+
+
+def _bicubic(report):
+  value = report.get("bicubic_psnr_y_db")
+  return "" if value is None else f"Bicubic interpolation has {_number(value)} dB on the same images. "
 
 
 def _without(borders):

@@ -64,7 +64,7 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
     num_outputs: draws S, where the restorer is stochastic.
 
   Returns:
-    (a JSON-able record: "consistency_db" is PSNR(D(x), y) of each restoration, at most PSNR_CAP, of the picture as it is
+    (a JSON-able record: "consistency_db" is PSNR(D(x), y) of each restoration, at most PSNR_CAP, of the picture as
     written, clipped to [0, 1] and rounded to 8 bits, None without a degradation; "per_pixel_std" the mean over pixels
     and channels of the standard deviation over the draws, None for one; the restorations [S,H,W,3], clipped).
   """

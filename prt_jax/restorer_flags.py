@@ -27,6 +27,7 @@ from prt_jax.image_pairs import (
 )
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
+from prt_jax.restorers.ranges import RANGES, in_range
 from prt_jax.restorers.user_restorer import import_function, load_restorer
 
 DEGRADATIONS = ("bicubic", "block_average", "none")
@@ -55,6 +56,10 @@ def add_flags(parser: Parser) -> None:
   parser.add_argument(
     "--noise_std", type=float,
     help="Gaussian noise added to the measurements of originals, [0, 1]; default: that of a workdir's run, else 0",
+  )
+  parser.add_argument(
+    "--range", default="0..1",
+    help=f"pixels of a package.module:function: {', '.join(RANGES)}, or TAKEN,RETURNED, as 0..1,-1..1; default 0..1",
   )
   parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
@@ -98,6 +103,9 @@ def load(arguments) -> Loaded:
     raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
   else:
     restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
+  if arguments.range != "0..1" and ":" not in arguments.restorer:
+    raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
+  restorer = in_range(restorer, arguments.range)
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())

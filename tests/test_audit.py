@@ -13,6 +13,7 @@ from prt_jax.audit import Pictures, Protocol, audit, joint_index
 from prt_jax.audit_report import render
 from prt_jax.errors import UserError
 from prt_jax.measurements import attack, psnr_y, restore_all
+from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_upsample
 from prt_jax.restorers.restorer import as_restorer
 from prt_jax.restorers.torch_adapter import TorchRestorer
 from tests.test_attacks import compilations
@@ -169,6 +170,74 @@ def test_an_exact_image_does_not_hide_the_others():
   page = render(report, [Pictures(x[0], y[0], x[0], [(0.01, y[0], x[0])])] * 4)
   assert "exact: 1 of 4, as 100 dB" in page
   assert "inf" not in json.dumps(report) and "&infin;" not in page
+
+
+def coarse(height=16, width=16, count=2):
+  """Smooth pictures, which bicubic interpolation restores well, with their measurements."""
+  x = jax.image.resize(jax.random.uniform(jax.random.key(0), (count, 4, 4, 3)), (count, height, width, 3), "cubic")
+  x = np.asarray(x).clip(0, 1)
+  return x, np.asarray(bicubic_downsample(x, 2)).clip(0, 1)
+
+
+def in_units(low, high, returned=None):
+  """Bicubic interpolation between pixels of other ranges."""
+  returned_low, returned_high = returned or (low, high)
+
+  def restore(y):
+    x = bicubic_upsample((y - low) / (high - low), 2)
+    return returned_low + (returned_high - returned_low) * x
+
+  return restore
+
+
+@pytest.mark.parametrize(
+  ("pixel_range", "taken", "returned"),
+  [
+    ("-1..1", (-1, 1), None), ("0..255", (0, 255), None), ("0..1,-1..1", (0, 1), (-1, 1)),
+    ("0..255,0..1", (0, 255), (0, 1)),
+  ],
+)
+def test_restorers_of_other_ranges(pixel_range, taken, returned):
+  x, y = coarse()
+  degrade = lambda x: bicubic_downsample(x, 2)  # noqa: E731
+  expected = audit(in_units(0, 1), y, x=x, degrade=degrade, **QUICK)
+  assert expected["remarks"] == []
+  assert expected["psnr_y_db"] == pytest.approx(expected["bicubic_psnr_y_db"], abs=0.05)
+  found = audit(in_units(*taken, returned), y, x=x, degrade=degrade, pixel_range=pixel_range, **QUICK)
+  assert found["range"] == pixel_range and expected["range"] == "0..1"
+  for name in ("psnr_y_db", "consistency_db", "lipschitz_lower_bound", "restored_range", "remarks"):
+    assert found[name] == pytest.approx(expected[name], rel=1e-2) if found[name] else found[name] == expected[name]
+  if returned is None:  # scaling in and out again changes nothing about a linear restorer
+    return
+  wrong = audit(in_units(*taken, returned), y, x=x, degrade=degrade, **QUICK)
+  assert any("--range" in remark and "where black is 0 and white 1" in remark for remark in wrong["remarks"])
+  page = render(wrong, [Pictures(x[0], y[0], x[0], [(0.01, y[0], x[0])])] * 2)
+  assert "<b>Remark:</b>" in page and "Bicubic interpolation has" in page
+
+
+def test_a_range_of_a_pytorch_restorer():
+  torch = pytest.importorskip("torch")
+  _, y = coarse()
+  restorer = TorchRestorer(lambda y: torch.nn.functional.interpolate(y / 255, scale_factor=2) * 2 - 1)
+  report = audit(restorer, y, pixel_range="0..255,-1..1", **QUICK)
+  assert report["lipschitz_lower_bound"] == pytest.approx(2, rel=1e-2)
+  assert report["remarks"] == []
+
+
+def test_what_is_seen_without_originals():
+  _, y = coarse()
+  report = audit(lambda y: 2 * upsample(y) - 1, y, **QUICK)
+  assert report["restored_range"] == pytest.approx([2 * y.min() - 1, 2 * y.max() - 1], abs=1e-6)
+  assert "reach from" in report["remarks"][0]
+  # Between 0 and 1, but no picture of its measurement.
+  report = audit(lambda y: upsample(y) / 255, y, degrade=block_mean, **QUICK)
+  assert "agree with their measurements" in report["remarks"][0]
+
+
+@pytest.mark.parametrize("pixel_range", ["0..2", "x", "0..1,0..1,0..1", "-1..1,0..3"])
+def test_a_range_that_is_none(pixel_range):
+  with pytest.raises(UserError, match=r"is none of 0\.\.1, -1\.\.1, 0\.\.255"):
+    audit(upsample, np.zeros((1, 4, 4, 3), np.float32), pixel_range=pixel_range)
 
 
 def test_nothing_to_audit():

@@ -62,6 +62,19 @@ def test_a_function_of_the_users_own(images, tmp_path, monkeypatch):
   assert report["consistency_db"] == 100  # the cap
 
 
+def test_a_function_of_another_range(images, tmp_path, monkeypatch, capsys):
+  (tmp_path / "ranged.py").write_text("def twice(y):\n  return 2 * y.repeat(4, 1).repeat(4, 2) - 1\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  report = run(images, tmp_path / "out", restorer="ranged:twice")
+  assert "remark: the restorations reach from -" in capsys.readouterr().out
+  assert report["lipschitz_lower_bound"] == pytest.approx(8, rel=1e-3)
+  report = run(images, tmp_path / "out", "--range=0..1,-1..1", "--border=2", restorer="ranged:twice")
+  output = capsys.readouterr().out
+  assert "restorations from 0" in output and "has another range" not in output
+  assert f"PSNR-Y {report['psnr_y_db']:.2f} dB, bicubic's {report['bicubic_psnr_y_db']:.2f} (border 2)" in output
+  assert report["lipschitz_lower_bound"] == pytest.approx(4, rel=1e-3)
+
+
 def test_measurements_alone(images, tmp_path):
   report = run(images, tmp_path / "out", "--degradation=none")
   assert report["psnr_y_db"] is None
@@ -89,6 +102,10 @@ def test_noise_is_reported(images, tmp_path):
     (["--alphas=0"], ["alphas"]),
     (["--degradation=blur"], ["--degradation=blur"]),
     (["--noise_std=-1"], ["--noise_std"]),
+    (["--range=-1..1"], ["--range=-1..1: published networks"]),
+    (["--restorer=json:dumps", "--range=0..7"], ["range 0..7 is none of 0..1, -1..1, 0..255"]),
+    (["--border=-1"], ["border=-1"]),
+    (["--border=40"], ["a border of 40 pixels, which is all of an image of"]),
     (["--no_such_flag"], ["--no_such_flag"]),
     (["--num_steps=x"], ["--num_steps"]),
   ],

@@ -1,6 +1,5 @@
 """Mistakes on the command line: one line, exit code 1, nothing written."""
 
-import functools
 import importlib
 import math
 import signal
@@ -126,11 +125,12 @@ def test_an_interruption_outside_of_training_is_one_line(module, tmp_path):
     "main": [f"--config={tmp_path / 'slow.py'}"],
     "restore": ["--restorer=slow:restore", f"--input={tmp_path}", f"--output={tmp_path / 'out'}"],
   }
+  # A shell's background jobs, these tests perhaps, are started with SIGINT ignored, and pass that on.
+  program = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+  program += f"; runpy.run_module('prt_jax.{module}', run_name='__main__', alter_sys=True)"
   process = subprocess.Popen(
-    [sys.executable, "-m", f"prt_jax.{module}", *flags[module]], cwd=ROOT,
+    [sys.executable, "-c", program, *flags[module]], cwd=ROOT,
     env=environment(PYTHONPATH=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    # A shell's background jobs, these tests perhaps, are started with SIGINT ignored, and pass that on.
-    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
   )  # fmt: skip
   while process.stdout.readline() != "busy\n":
     assert process.poll() is None

@@ -22,6 +22,7 @@ class Restorer:
   multiple: h and w must be multiples of it.
   degrade: x -> y, the degradation without its noise that the restorer was made for; None: unknown.
   image_size: side of the square images that it was made for; 0 = any size.
+  pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
   """
 
   name: str
@@ -30,6 +31,7 @@ class Restorer:
   multiple: int = 1
   degrade: Callable[[jax.Array], jax.Array] | None = None
   image_size: int = 0
+  pixel_range: str = "0..1"
 
   @property
   def stochastic(self) -> bool:
