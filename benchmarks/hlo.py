@@ -241,7 +241,9 @@ def _split_parenthesis(text):
 
 def _convolution_flops(left, right, result, attributes):
   inputs, kernel, outputs = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
-  window = dict(re.findall(r"(\w+)=([\dx_\-]+)", re.search(r"window=\{([^}]*)\}", attributes)[1]))
+  # A product that the compiler made a convolution of has none.
+  written = re.search(r"window=\{([^}]*)\}", attributes)
+  window = dict(re.findall(r"(\w+)=([\dx_\-]+)", written[1])) if written else {}
   spatial = [label for label in inputs if label.isdigit()]
 
   def of_window(name, default):

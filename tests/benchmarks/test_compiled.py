@@ -140,6 +140,8 @@ def test_the_dearest_say_where_they_come_from():
      'dim_labels=b01f_01io->b01f, custom_call_target="__cudnn$convBackwardInput"', 2 * 11 * 11 * 3 * 5),
     ('(f32[3,3,3,5]{3,2,1,0}, u8[0]{0}) custom-call(%a, %y), window={size=3x3 pad=1_1x1_1}, '
      'dim_labels=b01f_01io->b01f, custom_call_target="__cudnn$convBackwardFilter"', 2 * 22 * 22 * 3 * 5),
+    # A TPU's compiler makes convolutions without a window of products.
+    ("f32[64,5]{1,0} convolution(%m, %n), dim_labels=bf_io->bf", 2 * 64 * 5 * 7),
     ("f32[64,5]{1,0} dot(%m, %n), lhs_contracting_dims={1}, rhs_contracting_dims={0}", 2 * 64 * 5 * 7),
     ('f32[64,5]{1,0} custom-call(%m, %n), custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":'
      '{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}',
