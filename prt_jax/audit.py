@@ -19,6 +19,7 @@ from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.measurements import attack, psnr_y, restore_all
 from prt_jax.metrics import consistency_psnr, per_pixel_std
 from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.precision import MEASURING, in_float32
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
 PATCH = 8  # pixels; side of the joint index's patches
@@ -122,6 +123,7 @@ def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
     yield _audit_image(restorer, pair, protocol, key)
 
 
+@in_float32
 def _audit_image(restorer: Restorer, pair: Pair, protocol: Protocol, key: jax.Array) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
@@ -186,7 +188,7 @@ def summarise(
     "restorer": restorer.name,
     "stochastic": restorer.stochastic,
     "num_images": len(images),
-    "protocol": dataclasses.asdict(protocol),
+    "protocol": dataclasses.asdict(protocol) | {"precision": "its own" if restorer.eager else MEASURING["precision"]},
     "psnr_y_db": mean("psnr_y_db"),
     "consistency_db": mean("consistency_db"),
     **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),

@@ -16,7 +16,7 @@ from prt_jax.state import TrainState
 # A run may be evaluated, moved and fed differently without becoming another run.
 FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
 # Fields that a config.json written before they existed does not have, and what it meant.
-ADDED_FIELDS = {"model.noise_scale": 1.0, "degradation.consistency": "exact"}
+ADDED_FIELDS = {"model.noise_scale": 1.0, "model.precision": "default", "degradation.consistency": "exact"}
 
 
 class Checkpoints:

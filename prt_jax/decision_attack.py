@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.attacks import Restore, as_partial, is_eager, restore_seeds, sign_ascent
+from prt_jax.precision import in_float32
 
 
 class DecisionAttack(NamedTuple):
@@ -24,6 +25,7 @@ class DecisionAttack(NamedTuple):
   rate_after: float
 
 
+@in_float32
 def decision_attack(
   restore: Restore,
   classify: Callable[[jax.Array], jax.Array],

@@ -27,6 +27,7 @@ from prt_jax.game import check_positive, init_state, make_game
 from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
 from prt_jax.posterior import Weights
+from prt_jax.precision import MEASURING
 from prt_jax.probe import Probe, make_features, make_lpips
 from prt_jax.writers import write_evaluation
 
@@ -54,7 +55,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     UserError: no checkpoint, weights that do not fit, fewer validation images than asked for, ...
   """
   started = time.monotonic()
-  game = make_game(config, axis_name=parallel.AXIS)
+  game = make_game(config, axis_name=parallel.AXIS, dtype=MEASURING["dtype"])
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
@@ -156,7 +157,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     "eval": fields,
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": dict(config.degradation),
-    "dtype": config.model.dtype,
+    **MEASURING,
   }
 
 

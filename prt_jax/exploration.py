@@ -14,6 +14,7 @@ import numpy as np
 
 from prt_jax.attacks import as_partial, conditional_step, is_eager, keep_in_range, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
+from prt_jax.precision import in_float32
 from prt_jax.randomness import normal
 
 _FIRST_SHARE = 0.5  # of the gradient's direction in the first step's perturbation; it falls linearly to 0
@@ -24,6 +25,7 @@ def radius(measurement_shape: tuple[int, ...], min_input_psnr: float) -> float:
   return float(np.sqrt(np.prod(measurement_shape)) * 10 ** (-min_input_psnr / 20))
 
 
+@in_float32
 def explore(
   restore: Callable,
   y: jax.Array,
@@ -103,6 +105,7 @@ _compiled_step = jax.jit(_step)
 _compiled_restore = jax.jit(lambda restore, y, z: restore(y, z))
 
 
+@in_float32
 def random_outputs(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_outputs: int, min_input_psnr: float = 30.0
 ) -> jax.Array:

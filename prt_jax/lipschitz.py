@@ -12,12 +12,14 @@ import jax.numpy as jnp
 
 from prt_jax.attacks import adversarial_search, as_partial, ifgsm, l2_norm, restore_seeds, to_sphere
 from prt_jax.metrics import lipschitz_lower_bound
+from prt_jax.precision import in_float32
 from prt_jax.randomness import normal
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
 _ROUNDING = 1 - 1e-5
 
 
+@in_float32
 def attack_lower_bound(
   restore: Callable,
   y: jax.Array,
@@ -66,6 +68,7 @@ def attack_lower_bound(
   return _ROUNDING * best
 
 
+@in_float32
 def jacobian_lower_bound(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_steps: int = 20
 ) -> tuple[jax.Array, jax.Array]:

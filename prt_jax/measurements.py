@@ -11,6 +11,7 @@ import numpy as np
 from prt_jax.attacks import START_SHARE, as_partial, ifgsm, is_eager, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
 from prt_jax.metrics import lipschitz_lower_bound, psnr
+from prt_jax.precision import in_float32
 
 BORDER = 4  # pixels on each side that PSNR-Y leaves out, as the super-resolution literature does at x4
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
@@ -30,6 +31,7 @@ def in_restorers_code(y: jax.Array) -> Iterator[None]:
     raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)})") from error
 
 
+@in_float32
 def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed, [S, 1, H, W, 3], checked.
 
@@ -90,6 +92,7 @@ def psnr_y(x: np.ndarray, reference: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((luma - reference_luma) ** 2)))
 
 
+@in_float32
 def attack(
   restore, y: jax.Array, x: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int, num_restarts: int = 1
 ) -> tuple[dict[str, float], jax.Array, jax.Array]:

@@ -22,6 +22,7 @@ from prt_jax.image_pairs import Pair
 from prt_jax.measurements import restore_all
 from prt_jax.metrics import consistency_psnr
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
+from prt_jax.precision import in_float32
 from prt_jax.restorers import Restorer
 
 
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
     print(_line(record, output), flush=True)
 
 
+@in_float32
 def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: int) -> tuple[dict, np.ndarray]:
   """Draws of the restorer's posterior for one measurement.
 

@@ -24,6 +24,7 @@ from prt_jax.image_pairs import (
   square_pairs,
   to_float,
 )
+from prt_jax.precision import in_float32
 from prt_jax.restorers import ARCHITECTURES, Restorer
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.user_restorer import import_function, load_restorer
@@ -71,6 +72,7 @@ class Loaded(NamedTuple):
   noise_std: float
 
 
+@in_float32
 def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
   if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
