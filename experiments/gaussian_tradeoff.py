@@ -20,6 +20,7 @@ from experiments.gaussian_training import Runs, Settings, State, estimate, measu
 from experiments.results import FOLDER, format_table, mean_and_spread, write_results
 from prt_jax.lipschitz import elementary_bound
 from prt_jax.metrics.joint import joint_wasserstein
+from prt_jax.precision import in_float32
 
 WEIGHTS = (0.0, 0.001, 0.003, 0.01, 0.1, 1.0, 3.0, 10.0, 30.0)  # lambda of the deterministic estimators
 STOCHASTIC_WEIGHTS = (0.0, 1.0)
@@ -68,6 +69,7 @@ def hand_made(y, noise_std: float, frequency: float) -> np.ndarray:
   return y / (1 + noise_std**2) + 2**0.5 * posterior_std(noise_std) * np.sin(2 * np.pi * frequency * y)
 
 
+@in_float32
 def evaluate(settings: Settings, runs: Runs, state: State) -> list[dict]:
   """K and the joint index of each run.
 

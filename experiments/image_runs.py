@@ -19,6 +19,7 @@ from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.config import SCALES, VARIANTS
 from prt_jax.errors import UserError
 from prt_jax.game import Game, init_state, make_game
+from prt_jax.precision import MEASURING
 from prt_jax.state import TrainState
 
 SCORES = (
@@ -155,7 +156,7 @@ def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
     raise UserError(f"{folder} holds no complete run: train it first")
   claim_workdir(folder, config)
   checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
-  game = make_game(config)
+  game = make_game(config, dtype=MEASURING["dtype"])
   state = checkpoints.restore(init_state(game), checkpoints.find(config.train.num_steps))
   checkpoints.close()
   return game, state

@@ -29,6 +29,7 @@ from prt_jax.features.extractors import Extractor
 from prt_jax.game import Game, init_state, make_game
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.posterior import Weights, draw, make_restore, measure
+from prt_jax.precision import MEASURING
 from prt_jax.train import train
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
@@ -101,7 +102,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
 def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """What the sweep shows of a run: its report's numbers and its joint index."""
   report = train_and_evaluate(config, workdir)
-  game = make_game(config)
+  game = make_game(config, dtype=MEASURING["dtype"])
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   state = checkpoints.restore(init_state(game), report["step"])
   checkpoints.close()

@@ -13,6 +13,7 @@ from experiments.points import train_and_validation
 from experiments.robustness import root_robustness
 from prt_jax.game import Game, draw_noise
 from prt_jax.metrics import precision_recall
+from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
 
@@ -26,7 +27,7 @@ MEASUREMENTS = {False: 5000, True: 1000}  # that sqrt(R) is averaged over: deter
 @functools.cache
 def second_coordinate(generator: nn.Module) -> Callable:
   """The function (parameters, y [B,1], z) -> [B,1]; one object a generator, so that programs are compiled once."""
-  return lambda parameters, y, z: generator.apply({"params": parameters}, y, z, train=False)
+  return in_float32(lambda parameters, y, z: generator.apply({"params": parameters}, y, z, train=False))
 
 
 @functools.partial(jax.jit, static_argnums=0)

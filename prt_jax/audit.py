@@ -28,6 +28,7 @@ from prt_jax.measurements import (
 from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
+from prt_jax.precision import MEASURING, in_float32
 from prt_jax.programs import as_program
 from prt_jax.restorers.bicubic import bicubic_upsample
 from prt_jax.restorers.ranges import in_range
@@ -167,6 +168,7 @@ def _border(restorer, pair, protocol):
   return 0 if restorer.image_size or scale == 1 else scale
 
 
+@in_float32
 def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
   noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
   y = jnp.asarray(pair.y[None], jnp.float32)
@@ -241,7 +243,7 @@ def summarise(
     **{name: [min(image[name][0] for image in images), max(image[name][1] for image in images)] for name in _RANGES},
     "stochastic": restorer.stochastic,
     "num_images": len(images),
-    "protocol": dataclasses.asdict(protocol),
+    "protocol": dataclasses.asdict(protocol) | {"precision": "its own" if restorer.eager else MEASURING["precision"]},
     **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
     **({"bicubic_psnr_y_db": mean("bicubic_psnr_y_db")} if known("bicubic_psnr_y_db") else {}),
     "border": sorted({image["border"] for image in images if "border" in image}),

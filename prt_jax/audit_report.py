@@ -17,6 +17,7 @@ from prt_jax.metrics import PSNR_CAP
 WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
 NUM_WORST = 6  # images in the gallery
 GAIN = 4  # differences are drawn that many times larger
+_ARITHMETIC = {"highest": "products in float32", "its own": "products as the restorer's own framework computes them"}
 
 _STYLE = """
 body { font: 15px/1.5 sans-serif; color: #222; max-width: 1080px; margin: 24px auto; padding: 0 16px }
@@ -62,7 +63,7 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
     f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
     f'<p class="note">{report["num_images"]} images, {_kind(report)}; I-FGSM with {protocol["num_steps"]} steps, '
-    f'{protocol["num_restarts"]} start(s), seed {protocol["seed"]}.</p>',
+    f'{protocol["num_restarts"]} start(s), seed {protocol["seed"]}; {_ARITHMETIC[protocol["precision"]]}.</p>',
     *(f'<p><b>Remark:</b> {html.escape(remark)}.</p>' for remark in report["remarks"]),
     "<h2>Summary</h2>", _summary(report),
     "<h2>Robustness</h2>", _robustness(report),

@@ -54,6 +54,8 @@ def warnings(reports: list[dict]) -> list[str]:
     ("features", lambda content: content["results"].get("frechet", {}).get("label")),
     ("attack radii", lambda content: content["protocol"]["attack"]["eps"]),
     ("attack steps", lambda content: content["protocol"]["attack"]["num_steps"]),
+    ("types that the nets compute in", lambda content: content["protocol"].get("dtype")),
+    ("precisions of products", lambda content: content["protocol"].get("precision")),
     ("training steps", lambda content: content["step"]),
   ):
     values = list(dict.fromkeys(str(get(content)) for content in reports))

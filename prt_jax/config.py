@@ -80,6 +80,11 @@ def base():
   model.width = 24  # s: channels of the U-Net's stem; mlp: hidden units
   model.critic_width = 16  # f: channels of the critic's stem; mlp: hidden units
   model.dtype = "float32"  # compute type, float32 | bfloat16; parameters and losses stay float32
+
+  # How a training multiplies float32 numbers on an accelerator; a CPU knows float32 alone. highest (float32) | tf32 (10
+  # bits of mantissa on a GPU, three bfloat16 passes on a TPU) | default (JAX's: TF32 on a GPU, one bfloat16 pass, of 7
+  # bits, on a TPU). Whatever measures multiplies in float32 and computes the nets in float32.
+  model.precision = "default"
   model.init = "torch"  # kernels: torch (std 1/sqrt(3 fan_in)) | lecun_normal | he_normal; the paper is silent
   model.residual_scale = 0.1  # factor of a critic block's residual branch
   model.sync_batch_norm = True  # BatchNorm statistics over all devices, not each device's own

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from prt_jax.attacks import Restore, first_draw, restore_seeds, sign_ascent
 from prt_jax.pixels import as_pixels
+from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 
 
@@ -26,6 +27,7 @@ class DecisionAttack(NamedTuple):
   rate_after: float
 
 
+@in_float32
 def decision_attack(
   restore: Restore,
   classify: Callable[[jax.Array], jax.Array],

@@ -30,6 +30,7 @@ from prt_jax.game import init_state, make_game
 from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
 from prt_jax.posterior import Weights
+from prt_jax.precision import MEASURING
 from prt_jax.probe import Probe, make_features, make_lpips
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
@@ -59,7 +60,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   """
   started = time.monotonic()
   config = evaluation_config(config)
-  game = make_game(config, axis_name=parallel.AXIS)
+  game = make_game(config, axis_name=parallel.AXIS, dtype=MEASURING["dtype"])
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
@@ -199,7 +200,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     "eval": fields,
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": dict(config.degradation),
-    "dtype": config.model.dtype,
+    **MEASURING,
   }
 
 

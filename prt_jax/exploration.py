@@ -15,6 +15,7 @@ import numpy as np
 from prt_jax.attacks import conditional_step, keep_in_range, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.pixels import as_pixels
+from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
@@ -26,6 +27,7 @@ def radius(measurement_shape: tuple[int, ...], min_input_psnr: float) -> float:
   return float(np.sqrt(np.prod(measurement_shape)) * 10 ** (-min_input_psnr / 20))
 
 
+@in_float32
 def explore(
   restore: Callable,
   y: jax.Array,
@@ -107,6 +109,7 @@ _compiled_step = jax.jit(_step)
 _compiled_restore = jax.jit(lambda restore, y, z: restore(y, z))
 
 
+@in_float32
 def random_outputs(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_outputs: int, min_input_psnr: float = 30.0
 ) -> jax.Array:

@@ -21,6 +21,7 @@ from prt_jax.image_pairs import Pair
 from prt_jax.measurements import capped_consistency_psnr, check_size, in_restorers_code, restore_repeatably
 from prt_jax.metrics import PSNR_CAP, psnr
 from prt_jax.pictures import draw_grid, save_png
+from prt_jax.precision import in_float32
 from prt_jax.restorers import Restorer
 
 WINDOW = 192  # pixels of a restoration on the contact sheet, where the found ones differ most
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
     print(_line(record), flush=True)
 
 
+@in_float32
 def explore_image(
   restorer: Restorer, pair: Pair, key: jax.Array, *, num_outputs: int, min_input_psnr: float, num_steps: int
 ) -> tuple[dict, dict[str, np.ndarray]]:

@@ -20,6 +20,7 @@ from prt_jax.errors import UserError
 from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
 from prt_jax.models.formulations import Formulation, formulation_of
 from prt_jax.models.layers import KERNEL_INITS, repeat_for_seeds
+from prt_jax.precision import PRECISIONS
 from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
 from prt_jax.state import TrainState
 
@@ -84,13 +85,16 @@ class Game:
     return PLAIN_SCALARS + (ROBUST_SCALARS if any(self.cycle) else ())
 
 
-def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str | None = None) -> Game:
+def make_game(
+  config: ConfigDict, *, axis_name: str | None = None, platform: str | None = None, dtype: str | None = None
+) -> Game:
   """Builds the game a config describes.
 
   Args:
     config: see prt_jax/config.py.
     axis_name: the device axis of the step, None where it runs outside a mapped axis.
     platform: 'cpu', 'gpu' or 'tpu', for the formulation of convolutions; None = JAX's default backend.
+    dtype: what the nets compute in, whatever the run trains in; None = model.dtype.
 
   Raises:
     UserError: a field whose value cannot work, before anything is compiled.
@@ -99,6 +103,7 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
   model, optim = config.model, config.optim
   check_choice("model.kind", model.kind, PLAYERS)
   check_choice("model.dtype", model.dtype, DTYPES)
+  check_choice("model.precision", model.precision, PRECISIONS)
   check_choice("model.init", model.init, KERNEL_INITS)
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
@@ -111,7 +116,9 @@ def make_game(config: ConfigDict, *, axis_name: str | None = None, platform: str
       f"model.kind={model.kind!r} does not fit degradation.kind={config.degradation.kind!r}: unet restores images, "
       "mlp completes a first_coordinate"
     )
-  generator, critic, noise_shapes = PLAYERS[model.kind](config, degradation, axis_name, platform)
+  generator, critic, noise_shapes = PLAYERS[model.kind](
+    config, degradation, axis_name, platform, DTYPES[dtype or model.dtype]
+  )
   return Game(
     generator=generator,
     critic=critic,
@@ -131,11 +138,11 @@ def _fastest_seeds_at_once(config, platform):
   return 1 if platform == "cpu" and config.model.kind == "unet" else config.attack.num_seeds
 
 
-def _image_players(config, degradation, axis_name, platform):
+def _image_players(config, degradation, axis_name, platform, dtype):
   model, image_size = config.model, config.data.image_size
   if image_size < 32 or image_size % 32:
     raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
-  common = {"kernel_init": model.init, "dtype": DTYPES[model.dtype], "platform": platform}
+  common = {"kernel_init": model.init, "dtype": dtype, "platform": platform}
   generator = UNet(
     model.width,
     axis_name=axis_name if model.sync_batch_norm else None,
@@ -150,7 +157,7 @@ def _point_players(config, *_):
   return MLPGenerator(model.width, model.init), MLPCritic(model.critic_width, model.init), ((1,),)
 
 
-# model.kind -> (config, degradation, axis_name, platform) -> generator, critic, noise shapes.
+# model.kind -> (config, degradation, axis_name, platform, dtype) -> generator, critic, noise shapes.
 PLAYERS = {"unet": _image_players, "mlp": _point_players}
 
 

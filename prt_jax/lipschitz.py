@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, to_sphere
 from prt_jax.metrics import lipschitz_lower_bound
 from prt_jax.pixels import as_float
+from prt_jax.precision import in_float32
 from prt_jax.programs import as_program
 from prt_jax.randomness import normal
 
@@ -20,6 +21,7 @@ from prt_jax.randomness import normal
 _ROUNDING = 1 - 1e-5
 
 
+@in_float32
 def attack_lower_bound(
   restore: Callable,
   y: jax.Array,
@@ -88,6 +90,7 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
   return _ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
 
 
+@in_float32
 def jacobian_lower_bound(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_steps: int = 20
 ) -> tuple[jax.Array, jax.Array]:

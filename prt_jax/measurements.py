@@ -13,6 +13,7 @@ from prt_jax.errors import NO_GRADIENT, UserError, quote
 from prt_jax.lipschitz import sure_lower_bound
 from prt_jax.metrics import PSNR_CAP, consistency_psnr, per_pixel_std, psnr
 from prt_jax.pixels import as_pixels
+from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
 
@@ -35,6 +36,7 @@ def in_restorers_code(restore: Any, y: jax.Array, z: Any) -> Iterator[None]:
     raise UserError(f"the restorer fails on a measurement {y.shape} ({quote(error)}){way_out}") from error
 
 
+@in_float32
 def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed, [S, 1, H, W, 3], checked.
 
@@ -138,6 +140,7 @@ def capped_consistency_psnr(measurement: jax.Array, degraded: jax.Array) -> jax.
 unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
+@in_float32
 def attack(
   restore, y: jax.Array, x: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int, num_restarts: int = 1
 ) -> tuple[dict[str, float], jax.Array, jax.Array]:

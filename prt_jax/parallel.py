@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from prt_jax.errors import UserError
 from prt_jax.game import Game
 from prt_jax.models.convolution import EIGEN_CONVOLUTIONS
+from prt_jax.precision import multiplying
 from prt_jax.state import TrainState
 from prt_jax.step import training_cycles, training_step
 
@@ -108,14 +109,19 @@ def make_train_step(
   game: Game, *, robust: bool, devices: Sequence[jax.Device] | None = None
 ) -> Callable[[TrainState, jax.Array], TrainState]:
   """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
-  return over_devices(functools.partial(training_step, game, robust=robust), devices)
+  step = functools.partial(training_step, game, robust=robust)
+  return over_devices(_in_its_precision(game, step), devices)
 
 
 def make_train_cycles(
   game: Game, devices: Sequence[jax.Device] | None = None
 ) -> Callable[[TrainState, jax.Array], TrainState]:
   """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
-  return over_devices(functools.partial(training_cycles, game), devices)
+  return over_devices(_in_its_precision(game, functools.partial(training_cycles, game)), devices)
+
+
+def _in_its_precision(game, step):
+  return multiplying(game.config.model.precision, step)
 
 
 def over_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:

@@ -1,4 +1,4 @@
-"""The trained estimator as it is evaluated: running averages, and noise that depends on the example alone.
+"""The trained estimator as it is evaluated: running averages, float32 products, noise by the example alone.
 
 The key is the same in every run, so that two runs restore the same measurements with the same noise,
 and a value depends neither on batch size nor on devices.
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.game import Game, draw_noise, restore
+from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
 
@@ -50,6 +51,7 @@ def draw(game: Game, examples: jax.Array, draws: Sequence[int] | jax.Array) -> t
 def make_restore(game: Game, weights: Weights) -> Callable[[jax.Array, Any], jax.Array]:
   """restore(y, z) -> consistent images [B,H,W,3] for one draw z, the form that attacks take."""
 
+  @in_float32
   def restore_one(y, z):
     return restore(game, weights.params, weights.batch_stats, y, z, train=False)[0]
 

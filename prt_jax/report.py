@@ -16,6 +16,7 @@ from PIL import Image
 from prt_jax import published
 from prt_jax.errors import UserError
 from prt_jax.pictures import save_png
+from prt_jax.precision import MEASURING
 from prt_jax.report_page import PAGE, histogram
 
 # name: (label, unit, digits after the point, which way is better, what it is)
@@ -120,6 +121,8 @@ def notes(config, dataset, results) -> list[str]:
       "equal the noisy y, so the consistency above says that noise was fitted; a sample of the posterior would miss "
       f"y by an RMSE of about {config.degradation.noise_std:g}."
     )
+  if config.model.dtype != MEASURING["dtype"]:
+    lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
   if config.data.source == "sample":
     lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
   return lines
@@ -187,6 +190,9 @@ def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
     return None
   except (OSError, json.JSONDecodeError) as error:
     raise UserError(f"cannot read {folder / 'report.json'}: {error}; delete it and evaluate again") from error
+  if "hardware" in content and "precision" not in content["protocol"]:  # before the protocol said it
+    on_cpu = content["hardware"].endswith("(cpu)")
+    content["protocol"]["precision"] = "highest" if on_cpu else "default"
   same = protocol is None or json.loads(json.dumps(protocol)) == content["protocol"]  # JSON makes lists of tuples
   return content if same else None
 

@@ -24,6 +24,7 @@ from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
 from prt_jax.measurements import capped_consistency_psnr, restore_all, restore_repeatably
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
+from prt_jax.precision import in_float32
 from prt_jax.restorers import Restorer
 
 
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> None:
     print(_line(record, output), flush=True)
 
 
+@in_float32
 def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: int) -> tuple[dict, np.ndarray]:
   """Draws of the restorer's posterior for one measurement.
 

@@ -25,6 +25,7 @@ from prt_jax.image_pairs import (
   square_pairs,
   to_float,
 )
+from prt_jax.precision import in_float32
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.ranges import RANGES, in_range
@@ -90,6 +91,7 @@ class Loaded(NamedTuple):
   noise_std: float
 
 
+@in_float32
 def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import feed, parallel, pictures
+from prt_jax import feed, parallel, pictures, precision
 from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
@@ -269,8 +269,10 @@ class Clock:
 
 
 def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:
-  """Logs the sizes of data and networks; the table of all parameters goes to parameters.txt."""
+  """Logs the sizes of data and networks, and their arithmetic; the table of all parameters goes to parameters.txt."""
   logging.info("%d training and %d validation images in %s", len(dataset.train), len(dataset.val), dataset.folder)
+  model = game.config.model
+  logging.info("%s", precision.describe(model.dtype, model.precision, jax.default_backend()))
   tables = []
   for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
     logging.info("%s: %s parameters", player, f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}")

@@ -9,14 +9,14 @@ from prt_jax.errors import UserError
 from prt_jax.published import TABLE_1
 
 
-def make_report(folder, variant, step, robustness, *, data="abc", recall=None):
+def make_report(folder, variant, step, robustness, *, data="abc", recall=None, **protocol):
   results = {"robustness_db": {"value": robustness, "n": 10, "interval": [1, 2]}}
   if recall is not None:
     results["recall"] = {"value": recall, "n": 10}
   content = {
     "run": str(folder), "variant": variant, "task": "inpainting", "step": step, "results": results,
     "published": {"source": "paper A", "values": TABLE_1[variant]},
-    "protocol": {"data": data, "eval": {"num_examples": 10}, "attack": {"eps": 1.0, "num_steps": 5}},
+    "protocol": {"data": data, "eval": {"num_examples": 10}, "attack": {"eps": 1.0, "num_steps": 5}} | protocol,
   }
   path = folder / "eval" / str(step) / "report.json"
   path.parent.mkdir(parents=True)
@@ -45,6 +45,15 @@ def test_what_makes_columns_unequal_is_said(tmp_path):
   make_report(tmp_path / "b", "stochastic-robust", 1000, 1.0, data="other")
   compared = compare.compare([compare.find(str(tmp_path / name)) for name in "ab"])
   assert compared["warnings"] == ["data differ: abc, other", "training steps differ: 900, 1000"]
+
+
+def test_another_arithmetic_is_said(tmp_path):
+  make_report(tmp_path / "a", "stochastic-robust", 900, 1.0, dtype="bfloat16", precision="highest")
+  make_report(tmp_path / "b", "stochastic-robust", 900, 1.0, dtype="float32", precision="default")
+  compared = compare.compare([compare.find(str(tmp_path / name)) for name in "ab"])
+  assert compared["warnings"] == [
+    "types that the nets compute in differ: bfloat16, float32", "precisions of products differ: highest, default"
+  ]
 
 
 def test_a_run_without_evaluation_is_one_line(tmp_path):

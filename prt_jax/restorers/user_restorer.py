@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError, quote
+from prt_jax.precision import MEASURING
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
@@ -62,7 +63,7 @@ def load_workdir(workdir: pathlib.Path) -> Restorer:
   path = workdir / "config.json"
   try:
     config = ConfigDict(complete_config(json.loads(path.read_text())))
-    game = make_game(config)
+    game = make_game(config, dtype=MEASURING["dtype"])
   except (OSError, json.JSONDecodeError) as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
   except (AttributeError, KeyError, TypeError) as error:
