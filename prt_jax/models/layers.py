@@ -28,6 +28,8 @@ KERNEL_INITS: dict[str, Callable] = {
 
 
 SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
+# Pixels; on smaller planes, whose kernels are large, upsampling costs an accelerator less than folding it into a kernel.
+LARGE_PLANE = 16
 # Below, XLA's CPU convolution is 2 (25 channels) to 9 times (3) slower where they are no multiple of 4.
 FEW_CHANNELS = 32
 
@@ -123,8 +125,11 @@ class Conv(nn.Module):
 
   def _convolve(self, formulation: Formulation, part, kernel):
     if isinstance(part, Upsampled):
-      x = blocks.convolve_upsampled(part.x.astype(self.dtype), kernel)
-      return x if self.in_blocks else blocks.from_blocks(x)
+      x = part.x.astype(self.dtype)
+      if self.in_blocks or min(x.shape[1:3]) >= LARGE_PLANE:
+        x = blocks.convolve_upsampled(x, kernel)
+        return x if self.in_blocks else blocks.from_blocks(x)
+      part = upsample_bilinear(x)
     x = part.astype(self.dtype)
     kernel = (blocks.block_kernel(kernel) if self.in_blocks else kernel).astype(self.dtype)
     as_matmul = formulation.tuned_convolutions and max(x.shape[1:3]) <= SMALL_PLANE
