@@ -28,8 +28,8 @@ KERNEL_INITS: dict[str, Callable] = {
 
 
 SMALL_PLANE = 2  # pixels; XLA's CPU convolution falls to a few GFLOP/s on planes up to this side
-# Pixels; on smaller planes, whose kernels are large, upsampling costs an accelerator less than folding it into a kernel.
-LARGE_PLANE = 16
+# Pixels; on smaller planes, with their large kernels, upsampling costs an accelerator less than folding it into these.
+LARGE_PLANE = 4
 # Below, XLA's CPU convolution is 2 (25 channels) to 9 times (3) slower where they are no multiple of 4.
 FEW_CHANNELS = 32
 
