@@ -72,9 +72,8 @@ def frechet_distance(a, b):
   """Frechet (Wasserstein-2) distance, squared, between Gaussians fitted to a and b.
 
   ||mean_a - mean_b||^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2), which is what FID reports
-  (Heusel et al. 2017, Eq. 6). In float64. The matrix under the outer root is symmetric, so its
-  root's trace comes from real eigenvalues: no complex `sqrtm`, and the singular covariances
-  of fewer features than dimensions need no offset.
+  (Heusel et al. 2017, Eq. 6). In float64. The outer root's trace is a sum of singular values: no complex `sqrtm`,
+  and the singular covariances of fewer features than dimensions need no offset.
 
   The value is biased upwards by order D / N: compare values of equal N only.
 
@@ -93,24 +92,23 @@ def frechet_distance(a, b):
   if a.mean.shape != b.mean.shape:
     raise UserError(f"frechet_distance compares features of one dimension, got {a.mean.size} and {b.mean.size}")
   shift = a.mean - b.mean
-  values, vectors = np.linalg.eigh(a.covariance)
-  largest = np.abs(values).max()
-  root = vectors * np.sqrt(_without_rounding(values, largest))  # root root^T = A: A^1/2 but for a rotation
-  products = np.linalg.eigvalsh(root.T @ b.covariance @ root)
-  cross = np.sqrt(_without_rounding(products, largest * np.linalg.norm(b.covariance))).sum()
+  # The trace of that root: the singular values of root_a^T root_b, which need no root of a product's rounded eigenvalues.
+  cross = np.linalg.svd(_root(a.covariance).T @ _root(b.covariance), compute_uv=False).sum()
   distance = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
   return max(float(distance), 0.0)  # equal inputs may end a rounding below zero
 
 
-def _without_rounding(eigenvalues, scale):
-  """Eigenvalues of a positive semidefinite matrix, with those that are rounding set to 0.
+def _root(covariance):
+  """root [D,D] with root root^T = covariance, which is its square root but for a rotation.
 
-  In a null direction they come out as +-1e-16 of `scale`, the size of the terms that made
-  them, and would enter the distance by their roots, 1e-8.
+  Eigenvalues of null directions come out as +-1e-16 of the largest, and would enter by their roots, 1e-8: they are 0.
   """
-  if eigenvalues.min() < -1e-6 * scale:
-    raise UserError(f"not a covariance matrix: an eigenvalue is {eigenvalues.min() / scale:.1e} of the largest")
-  return np.where(eigenvalues > len(eigenvalues) * np.finfo(np.float64).eps * scale, eigenvalues, 0.0)
+  values, vectors = np.linalg.eigh(covariance)
+  largest = np.abs(values).max()
+  if values.min() < -1e-6 * largest:
+    raise UserError(f"not a covariance matrix: an eigenvalue is {values.min() / largest:.1e} of the largest")
+  rounding = len(values) * np.finfo(np.float64).eps * largest
+  return vectors * np.sqrt(np.where(values > rounding, values, 0.0))
 
 
 def _as_features(features):

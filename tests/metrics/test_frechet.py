@@ -58,6 +58,17 @@ def test_fewer_features_than_dimensions():
   np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-9)
 
 
+def test_a_wide_spectrum_leaves_no_remainder():
+  # Real features' variances span twelve orders of magnitude; their squares, as a product's eigenvalues, twenty-four.
+  rng = np.random.default_rng(0)
+  rotation = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+  a = rng.normal(size=(900, 300)) * np.logspace(0, -6, 300) @ rotation
+  assert frechet_distance(a, a) <= 1e-11 * np.trace(np.cov(a, rowvar=False))
+  # Each standard deviation three times as large: the distance is the trace times (3 - 1)^2.
+  trace = np.trace(np.cov(a, rowvar=False))
+  np.testing.assert_allclose(frechet_distance(a, 3 * a - 2 * a.mean(0)), 4 * trace, rtol=1e-11)
+
+
 def test_degenerate_covariances():
   point = np.ones((5, 3))
   assert frechet_distance(point, point) == 0
