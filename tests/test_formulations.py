@@ -1,6 +1,7 @@
 """What an accelerator computes in another way is the same function: blocks, merged seeds, and the search as a loop."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from prt_jax.attacks import ascend
 from prt_jax.game import begin, complete, complete_seeds, draw_noise, init_state, make_game
 from prt_jax.models import Critic, blocks
+from prt_jax.models.critic import level_blocks
 from prt_jax.models.layers import average_pool, convolve, max_pool, upsample_bilinear
 from prt_jax.step import generator_step
 from tests import tiny
@@ -33,10 +35,29 @@ def test_blocks_hold_the_pixels_row_by_row():
 
 
 @pytest.mark.parametrize("side", [1, 3])
-def test_a_convolution_in_blocks_is_the_convolution(side):
-  x, kernel = random(2, 6, 8, 5), random(side, side, 5, 7)
-  in_blocks = convolve(blocks.to_blocks(x), blocks.block_kernel(kernel))
-  np.testing.assert_allclose(blocks.from_blocks(in_blocks), convolve(x, kernel), atol=1e-4)
+@pytest.mark.parametrize(("block", "to"), [((2, 2), None), ((2, 4), (4, 4)), ((1, 2), (1, 2)), ((1, 1), (2, 1))])
+def test_a_convolution_in_blocks_is_the_convolution(side, block, to):
+  x, kernel = random(2, 8, 8, 3), random(side, side, 3, 5)
+  in_blocks = blocks.convolve_blocks(blocks.to_blocks(x, block), kernel, block, to)
+  np.testing.assert_allclose(blocks.from_blocks(in_blocks, to or block), convolve(x, kernel), atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize(("block", "to"), [((1, 1), None), ((2, 2), (1, 1)), ((2, 4), (2, 2)), ((2, 2), (1, 2))])
+def test_a_pool_is_part_of_the_convolution_before_it(side, block, to):
+  x, kernel = random(2, 8, 8, 3), random(side, side, 3, 5)
+  in_blocks = blocks.convolve_blocks(blocks.to_blocks(x, block), kernel, block, to, pooled=True)
+  pooled = average_pool(convolve(x, kernel))
+  np.testing.assert_allclose(blocks.from_blocks(in_blocks, to or block), pooled, atol=1e-4)
+
+
+def test_the_critics_planes_fill_the_lanes():
+  assert level_blocks(16, 64, 128) == ((2, 4), (2, 2), (1, 2), (1, 1), (1, 1), (1, 1))
+  assert level_blocks(32, 64, 128) == ((2, 2), (1, 2), (1, 1), (1, 1), (1, 1), (1, 1))
+  assert level_blocks(16, 64, 0) == ((1, 1),) * 6
+  for width, size, level in itertools.product((2, 16, 24), (32, 256), range(5)):
+    rows_and_columns = zip(*level_blocks(width, size, 128)[level : level + 2], strict=True)
+    assert all(2 * below % side == 0 for side, below in rows_and_columns)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
@@ -68,7 +89,7 @@ def test_pools_agree_ties_included():
   for name, pool in ways.items():
     np.testing.assert_array_equal(pool(x), max_pool(x))
     np.testing.assert_allclose(gradients[name], gradients["plain"], rtol=1e-6, err_msg=name)
-  np.testing.assert_allclose(blocks.average_pool_of_blocks(blocks.to_blocks(x)), average_pool(x), atol=1e-6)
+  np.testing.assert_allclose(average_pool(x, strided=True), average_pool(x), atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +143,10 @@ def test_an_accelerators_robust_step_is_the_cpus(world, platform):
     assert relative(plain, ours) < 2e-3
 
 
-def test_an_accelerators_critic_is_the_cpus():
-  x = jax.random.uniform(jax.random.key(0), (3, 32, 32, 3))
-  critics = {platform: Critic(width=4, residual_scale=0.5, platform=platform) for platform in ("cpu", "tpu")}
+@pytest.mark.parametrize("width", [4, 16])
+def test_an_accelerators_critic_is_the_cpus(width):
+  x = jax.random.uniform(jax.random.key(0), (2, 64, 64, 3))
+  critics = {platform: Critic(width=width, residual_scale=0.5, platform=platform) for platform in ("cpu", "tpu")}
   params = jax.jit(critics["cpu"].init)(jax.random.key(1), x)["params"]
   params = jax.tree.map(lambda leaf: 1.1 * leaf, params)
 

@@ -92,7 +92,7 @@ def frechet_distance(a, b):
   if a.mean.shape != b.mean.shape:
     raise UserError(f"frechet_distance compares features of one dimension, got {a.mean.size} and {b.mean.size}")
   shift = a.mean - b.mean
-  # The trace of that root: the singular values of root_a^T root_b, which need no root of a product's rounded eigenvalues.
+  # The trace of that root: the singular values of root_a^T root_b, without the root of a product's rounded eigenvalues.
   cross = np.linalg.svd(_root(a.covariance).T @ _root(b.covariance), compute_uv=False).sum()
   distance = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
   return max(float(distance), 0.0)  # equal inputs may end a rounding below zero

@@ -1,12 +1,16 @@
-"""A plane of pixels as one of half the size, with the channels of 2x2 neighbours side by side: "in blocks".
+"""A plane of pixels as a smaller one, with the channels of neighbours side by side: "in blocks".
 
 An accelerator multiplies matrices of 128 columns and lays channels out 8 or 16 at a time, and the nets' widest planes
-have few channels: in blocks they have four times as many, on a quarter of the pixels. A convolution in blocks is a
-convolution whose kernel holds every tap once for each pixel of a block. The convolution of a plane upsampled twofold
-is, in blocks, one of the plane itself: the upsampled plane is never made.
+have few channels: in blocks of 2x2 pixels they have four times as many, on a quarter of the pixels. A convolution in
+blocks is a convolution whose kernel holds every tap once for each pixel of a block; an average pool after it, and
+blocks of another size, are a matter of that kernel. The convolution of a plane upsampled twofold is, in blocks, one of
+the plane itself: the upsampled plane is never made.
 
-Both are exact, edges included. Channels in blocks are ordered (row of the block, column of the block, channel).
+All are exact, edges included. Channels in blocks are ordered (row of the block, column of the block, channel).
 """
+
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +19,22 @@ import numpy as np
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-def _taps():
-  """Where the taps of a kernel of 3 fall, for each pixel of a block, along one axis.
+Block = tuple[int, int]  # rows and columns of pixels
+PIXEL: Block = (1, 1)
+SQUARE: Block = (2, 2)
 
-  _BLOCK[pixel, tap, neighbour, its pixel] is 1 where the tap reads that pixel of that neighbouring block;
-  _UPSAMPLED[pixel, tap, neighbour] is the weight of that neighbour of the plane before upsampling, and
-  _EDGE[first or last, pixel, tap, 0] what to add of the first (last) pixel itself in the first (last) block: upsampling
-  repeats the edge, the convolution after it sees zeros beyond.
+
+def _upsampling_taps():
+  """Where the taps of a kernel of 3 fall in the plane before upsampling, for each pixel of a block, along one axis.
+
+  _UPSAMPLED[pixel, tap, neighbour] is the weight of that neighbour, and _EDGE[first or last, pixel, tap, 0] what to add
+  of the first (last) pixel itself in the first (last) block: upsampling repeats the edge, the convolution after it sees
+  zeros beyond.
   """
-  block, upsampled = np.zeros((2, 3, 3, 2), np.float32), np.zeros((2, 3, 3), np.float32)
+  upsampled = np.zeros((2, 3, 3), np.float32)
   for pixel in range(2):
     for tap in range(3):
       neighbour, its_pixel = divmod(pixel + tap - 1, 2)
-      block[pixel, tap, neighbour + 1, its_pixel] = 1
       # Half-pixel centres: an even pixel lies a quarter before its own, an odd one a quarter behind it.
       upsampled[pixel, tap, neighbour + 1] += 0.75
       upsampled[pixel, tap, neighbour + (2 if its_pixel else 0)] += 0.25
@@ -35,24 +42,85 @@ def _taps():
   # The pixel beyond the edge is 0, but its neighbour has a quarter there; that of the edge pixel's own is missing.
   edge[0, 0, 0] = edge[1, 1, 2] = -0.25
   edge[0, 0, 1] = edge[0, 1, 0] = edge[1, 1, 1] = edge[1, 0, 2] = 0.25
-  return block, upsampled, edge
+  return upsampled, edge
 
 
-_BLOCK, _UPSAMPLED, _EDGE = _taps()
+_UPSAMPLED, _EDGE = _upsampling_taps()
 
 
-def to_blocks(x: jax.Array) -> jax.Array:
-  """[B,H,W,C] -> [B,H/2,W/2,4C]; H and W even."""
-  batch, height, width, channels = x.shape
-  x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(batch, height // 2, width // 2, 4 * channels)
+class _Taps(NamedTuple):
+  """How a kernel moves over blocks along one axis.
+
+  weights: [pixel of the result's block, tap, block of the window, its pixel], what the tap takes of that pixel.
+  """
+
+  weights: np.ndarray
+  stride: int
+  padding: tuple[int, int]
 
 
-def from_blocks(x: jax.Array) -> jax.Array:
-  """[B,H,W,4C] -> [B,2H,2W,C], undoing to_blocks."""
-  batch, height, width, channels = x.shape
-  x = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(batch, 2 * height, 2 * width, channels // 4)
+def _taps(num_taps, block, to, pool):
+  """_Taps from blocks of `block` pixels to blocks of `to` means of `pool` pixels."""
+  reach = num_taps // 2
+  low, high = -(-reach // block), (to * pool - 1 + reach) // block
+  weights = np.zeros((to, num_taps, low + high + 1, block), np.float32)
+  for pixel, tap, part in np.ndindex(to, num_taps, pool):
+    neighbour, its_pixel = divmod(pixel * pool + part + tap - reach, block)
+    weights[pixel, tap, neighbour + low, its_pixel] += 1 / pool
+  stride, rest = divmod(to * pool, block)
+  if rest:
+    raise ValueError(f"{to} pixels of {pool} do not cover whole blocks of {block}")
+  return _Taps(weights, stride, (low, high + 1 - stride))
+
+
+def to_blocks(x: jax.Array, block: Block = SQUARE) -> jax.Array:
+  """[B,H,W,C] -> [B,H/h,W/w,h w C] for blocks of h rows and w columns, which divide H and W."""
+  if block == PIXEL:
+    return x
+  (batch, height, width, channels), (rows, columns) = x.shape, block
+  x = x.reshape(batch, height // rows, rows, width // columns, columns, channels).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(batch, height // rows, width // columns, -1)
+
+
+def from_blocks(x: jax.Array, block: Block = SQUARE) -> jax.Array:
+  """[B,H,W,h w C] -> [B,h H,w W,C], undoing to_blocks."""
+  if block == PIXEL:
+    return x
+  (batch, height, width, _), (rows, columns) = x.shape, block
+  x = x.reshape(batch, height, width, rows, columns, -1).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(batch, rows * height, columns * width, -1)
+
+
+def convolve_blocks(
+  x: jax.Array, kernel: jax.Array, block: Block, to: Block | None = None, *, pooled: bool = False
+) -> jax.Array:
+  """convolve, and where pooled a 2x2 average pool after it, of a plane in blocks: to another in blocks.
+
+  Computed in x's type, with kernels laid out in the kernel's own.
+
+  Args:
+    x: to_blocks(plane [B,H,W,I], block).
+    kernel: [k,k,I,O], k odd.
+    to: the result's blocks; None: the same.
+
+  Returns:
+    to_blocks(result, to), the result [B,H,W,O] or, pooled, [B,H/2,W/2,O].
+  """
+  to = to or block
+  rows, columns = (_taps(len(kernel), *sides, 2 if pooled else 1) for sides in zip(block, to, strict=True))
+  if block == PIXEL:
+    kernel = _folded(kernel, rows.weights[..., 0], columns.weights[..., 0])
+  else:
+    inputs, outputs = (math.prod(b) * channels for b, channels in zip((block, to), kernel.shape[2:], strict=True))
+    kernel = jnp.einsum("adxp,beyq,deio->xypqiabo", rows.weights, columns.weights, kernel, precision="highest")
+    kernel = kernel.reshape(*kernel.shape[:2], inputs, outputs)
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel.astype(x.dtype),
+    window_strides=(rows.stride, columns.stride),
+    padding=(rows.padding, columns.padding),
+    dimension_numbers=_DIMENSIONS,
+  )
 
 
 def max_pool_of_blocks(x: jax.Array) -> jax.Array:
@@ -61,22 +129,6 @@ def max_pool_of_blocks(x: jax.Array) -> jax.Array:
     half = x.shape[3] // 2
     x = jnp.maximum(x[..., :half], x[..., half:])
   return x
-
-
-def average_pool_of_blocks(x: jax.Array) -> jax.Array:
-  """layers.average_pool of a plane in blocks: [B,H,W,4C] -> [B,H,W,C]."""
-  channels = x.shape[3] // 4
-  first, second, third, fourth = (x[..., i * channels : (i + 1) * channels] for i in range(4))
-  return ((first + second) + (third + fourth)) * 0.25
-
-
-def block_kernel(kernel: jax.Array) -> jax.Array:
-  """The kernel [h,w,4I,4O] that does in blocks what kernel [h,w,I,O], of 3x3 or 1x1, does to pixels; float32."""
-  side, _, inputs, outputs = kernel.shape
-  # 1x1: the middle tap alone, which stays within its block.
-  taps = _BLOCK if side == 3 else _BLOCK[:, 1:2, 1:2]
-  blocks = jnp.einsum("adxp,beyq,deio->xypqiabo", taps, taps, kernel, precision="highest")
-  return blocks.reshape(side, side, 4 * inputs, 4 * outputs)
 
 
 def convolve_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -110,7 +162,7 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _folded(kernel, rows, columns):
-  """The kernel [h,w,I,4O] of which a tap is, for each pixel of a block, a sum of kernel's [3,3,I,O] own.
+  """The kernel [h,w,I,pO] of which a tap is, for each of p pixels of a block, a sum of kernel's [k,k,I,O] own.
 
   rows, columns: the weights [pixel, tap, neighbour] of that sum along each axis. Written out, since they are few and
   mostly 0: as products of matrices they would cost a deep layer's kernels more than its convolution.
@@ -118,7 +170,8 @@ def _folded(kernel, rows, columns):
 
   def along(taps, weights):
     def total(of_taps):
-      return sum(float(weight) * tap for weight, tap in zip(of_taps, taps, strict=True) if weight)
+      terms = [float(weight) * tap for weight, tap in zip(of_taps, taps, strict=True) if weight]
+      return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(taps[0])
 
     return [[total(of_pixel[:, neighbour]) for of_pixel in weights] for neighbour in range(weights.shape[2])]
 
@@ -129,7 +182,7 @@ def _folded(kernel, rows, columns):
   ]
   return jnp.stack([
     jnp.stack([
-      jnp.concatenate([by_column[neighbour][pixel] for by_column in of_row for pixel in range(2)], -1)
+      jnp.concatenate([of_pixel for by_column in of_row for of_pixel in by_column[neighbour]], -1)
       for neighbour in range(columns.shape[2])
     ])
     for of_row in blocks

@@ -1,10 +1,12 @@
 """The critic: a pre-activation ResNet on images alone (paper A, Table 4)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prt_jax.models import blocks
+from prt_jax.models.blocks import PIXEL, Block, from_blocks, to_blocks
 from prt_jax.models.formulations import formulation_of
 from prt_jax.models.layers import KERNEL_INITS, Conv, average_pool, bias_init
 
@@ -17,26 +19,56 @@ def leaky_relu(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
+def level_blocks(width: int, size: int, lanes: int) -> tuple[Block, ...]:
+  """The blocks (models/blocks.py) of each level's planes: so many pixels as have up to `lanes` channels, 0: one pixel.
+
+  Args:
+    width: f.
+    size: the image's side.
+  """
+  found, below = [], PIXEL
+  for level in reversed(range(len(LEVELS))):
+    wanted = max(lanes // (width * LEVELS[level][0]), 1).bit_length() - 1  # as a power of 2
+    wanted = wanted // 2, wanted - wanted // 2
+    # A pool leads to the next level's blocks, which must cover whole ones of this; and no plane of few blocks.
+    most = max((size >> level) // 8, 1)
+    below = tuple(min(2**side, 2 * side_below, most) for side, side_below in zip(wanted, below, strict=True))
+    found.append(below)
+  return tuple(reversed(found))
+
+
 class ResidualBlock(nn.Module):
-  """x + residual_scale * conv(act(conv(act(x)))); a 1x1 convolution on the shortcut where channels change."""
+  """x + residual_scale * conv(act(conv(act(x)))); a 1x1 convolution on the shortcut where channels change.
+
+  Attributes:
+    block, to: the blocks (models/blocks.py) that x and the result are in.
+    pools: whether a 2x2 average pool follows.
+  """
 
   features: int
   residual_scale: float
   kernel_init: str
   dtype: jnp.dtype
   platform: str | None
-  in_blocks: bool
+  block: Block
+  to: Block
+  pools: bool
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
-    common["in_blocks"] = self.in_blocks
-    in_features = x.shape[-1] // (4 if self.in_blocks else 1)
+    common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform, "block": self.block}
+    in_features = x.shape[-1] // math.prod(self.block)
     residual = Conv(min(in_features, self.features), **common)(leaky_relu(x))
-    residual = Conv(self.features, **common)(leaky_relu(residual))
+    # The pool is linear, and few values are left of it: where it is cheap, it is done before the sum.
+    in_convolution = self.pools and formulation_of(self.platform).lanes > 0
+    last = common | ({"to": self.to, "pooled": True} if in_convolution else {})
+    residual = Conv(self.features, **last)(leaky_relu(residual))
     if in_features != self.features:
-      x = Conv(self.features, kernel_size=1, use_bias=False, **common)(x)
-    return x + self.residual_scale * residual
+      x = Conv(self.features, kernel_size=1, use_bias=False, **last)(x)
+    elif in_convolution:
+      x = to_blocks(average_pool(from_blocks(x, self.block), strided=True), self.to)
+    x = x + self.residual_scale * residual
+    return average_pool(x) if self.pools and not in_convolution else x
 
 
 class Critic(nn.Module):
@@ -61,14 +93,16 @@ class Critic(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: [B,H,W,3] in [0, 1], H and W multiples of 32 -> [B] float32."""
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
-    in_blocks = formulation_of(self.platform).blocks  # the first level, the widest
-    x = Conv(self.width, in_blocks=in_blocks, **common)(blocks.to_blocks(x) if in_blocks else x)
+    levels = level_blocks(self.width, min(x.shape[1:3]), formulation_of(self.platform).lanes)
+    x = Conv(self.width, block=levels[0], **common)(to_blocks(x, levels[0]))
     for level, multiples in enumerate(LEVELS):
-      for multiple in multiples:
-        x = ResidualBlock(self.width * multiple, self.residual_scale, in_blocks=in_blocks, **common)(x)
-      if level < len(LEVELS) - 1:
-        x = blocks.average_pool_of_blocks(x) if in_blocks else average_pool(x)
-        in_blocks = False
+      for block, multiple in enumerate(multiples):
+        pools = block == len(multiples) - 1 and level < len(LEVELS) - 1
+        to = levels[level + pools]
+        x = ResidualBlock(
+          self.width * multiple, self.residual_scale, block=levels[level], to=to, pools=pools, **common
+        )(x)
+    x = from_blocks(x, levels[-1])
     x = leaky_relu(x).reshape(x.shape[0], -1)
     dense = nn.Dense(
       1,

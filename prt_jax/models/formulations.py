@@ -19,9 +19,12 @@ class Formulation:
   Attributes:
     tuned_convolutions: 3x3 convolutions with gradients written as XLA's CPU compiler wants them (convolution.py), few
       channels filled up, and tiny planes as one product.
-    blocks: the widest planes are kept in 2x2 blocks, and what is upsampled is convolved before, not after (blocks.py).
+    blocks: the U-Net's widest planes are kept in 2x2 blocks, and what is upsampled is convolved before, not after
+      (blocks.py).
     sums: a convolution of a concatenation is the sum of its parts' convolutions; else the concatenation is made.
     strided_pools: pools take strided slices; else reshaped ones.
+    lanes: the critic's planes are kept in blocks that have as many channels, and its average pools are part of the
+      convolutions before them; 0: neither.
     merges_seeds: all draws of the noise go through the net as one batch of S B examples; else under vmap, or a loop.
     unrolls_search: the steps of the inner search are written out; else they are a loop, whose body is compiled once.
   """
@@ -30,21 +33,30 @@ class Formulation:
   blocks: bool
   sums: bool
   strided_pools: bool
+  lanes: int
   merges_seeds: bool
   unrolls_search: bool
 
 
-FORMULATIONS = {
-  "cpu": Formulation(
-    tuned_convolutions=True, blocks=False, sums=False, strided_pools=False, merges_seeds=False, unrolls_search=True
-  ),
-  "gpu": Formulation(
-    tuned_convolutions=False, blocks=True, sums=True, strided_pools=True, merges_seeds=True, unrolls_search=False
-  ),
-  "tpu": Formulation(
-    tuned_convolutions=False, blocks=True, sums=True, strided_pools=True, merges_seeds=True, unrolls_search=False
-  ),
-}
+_CPU = Formulation(
+  tuned_convolutions=True,
+  blocks=False,
+  sums=False,
+  strided_pools=False,
+  lanes=0,
+  merges_seeds=False,
+  unrolls_search=True,
+)
+_ACCELERATOR = Formulation(
+  tuned_convolutions=False,
+  blocks=True,
+  sums=True,
+  strided_pools=True,
+  lanes=128,
+  merges_seeds=True,
+  unrolls_search=False,
+)
+FORMULATIONS = {"cpu": _CPU, "gpu": _ACCELERATOR, "tpu": _ACCELERATOR}
 
 
 def formulation_of(platform: str | None) -> Formulation:

@@ -5,6 +5,7 @@ a 2x2 pool, a bilinear upsampling. Arrays are [B, H, W, C]; H and W even where a
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
 from prt_jax.models import blocks
+from prt_jax.models.blocks import PIXEL, Block
 from prt_jax.models.convolution import CONVOLVED, convolve_3x3, plain_convolution
 from prt_jax.models.formulations import Formulation, formulation_of
 
@@ -78,7 +80,8 @@ class Conv(nn.Module):
       with the PyTorch initialisation and zero with the others.
     dtype: compute type; parameters stay float32.
     platform: where it will run ('cpu', 'gpu', 'tpu'); None = JAX's default backend.
-    in_blocks: whether input and output are planes in blocks (blocks.py); what is Upsampled is not.
+    block, to: the blocks (blocks.py) that input and output are in, but for what is Upsampled; to None: the same.
+    pooled: whether a 2x2 average pool follows, as part of the convolution.
   """
 
   features: int
@@ -87,7 +90,9 @@ class Conv(nn.Module):
   kernel_init: str = "torch"
   dtype: jnp.dtype = jnp.float32
   platform: str | None = None
-  in_blocks: bool = False
+  block: Block = PIXEL
+  to: Block | None = None
+  pooled: bool = False
 
   @nn.compact
   def __call__(
@@ -115,23 +120,25 @@ class Conv(nn.Module):
     if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
       bias = self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32)
-      x = x + jnp.tile(bias, 4 if self.in_blocks else 1).astype(self.dtype)
+      x = x + jnp.tile(bias, x.shape[-1] // self.features).astype(self.dtype)
     return x
 
   def _channels(self, part):
     if isinstance(part, Upsampled):
       return part.x.shape[-1]
-    return part.shape[-1] // 4 if self.in_blocks else part.shape[-1]
+    return part.shape[-1] // math.prod(self.block)
 
   def _convolve(self, formulation: Formulation, part, kernel):
     if isinstance(part, Upsampled):
       x = part.x.astype(self.dtype)
-      if self.in_blocks or min(x.shape[1:3]) >= LARGE_PLANE:
+      if self.block != PIXEL or min(x.shape[1:3]) >= LARGE_PLANE:
         x = blocks.convolve_upsampled(x, kernel)
-        return x if self.in_blocks else blocks.from_blocks(x)
+        return x if self.block != PIXEL else blocks.from_blocks(x)
       part = upsample_bilinear(x)
     x = part.astype(self.dtype)
-    kernel = (blocks.block_kernel(kernel) if self.in_blocks else kernel).astype(self.dtype)
+    if self.block != PIXEL or self.to not in (None, PIXEL) or self.pooled:
+      return blocks.convolve_blocks(x, kernel, self.block, self.to, pooled=self.pooled)
+    kernel = kernel.astype(self.dtype)
     as_matmul = formulation.tuned_convolutions and max(x.shape[1:3]) <= SMALL_PLANE
     if formulation.tuned_convolutions and not as_matmul and self.kernel_size == 3:
       return convolve_3x3(*(fill_channels(x, kernel) if x.shape[-1] < FEW_CHANNELS else (x, kernel)))
@@ -165,8 +172,11 @@ def max_pool(x: jax.Array, *, strided: bool = False) -> jax.Array:
   return jnp.maximum(x[..., :channels], x[..., channels:])
 
 
-def average_pool(x: jax.Array) -> jax.Array:
-  """2x2 average pool."""
+def average_pool(x: jax.Array, *, strided: bool = False) -> jax.Array:
+  """2x2 average pool; strided: as in max_pool."""
+  if strided:
+    corners = (jax.lax.slice(x, (0, i, j, 0), x.shape, (1, 2, 2, 1)) for i in range(2) for j in range(2))
+    return sum(corners) * 0.25
   batch, height, width, channels = x.shape
   return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 

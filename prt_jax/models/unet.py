@@ -15,7 +15,7 @@ class DoubleConv(nn.Module):
   """(Conv3x3, BatchNorm, ReLU) twice; attributes as in UNet.
 
   Attributes:
-    in_blocks: whether it computes in blocks (models/blocks.py).
+    in_blocks: whether it computes in 2x2 blocks (models/blocks.py).
     num_seeds: draws of the noise that are one batch, see SeedBatchNorm.
   """
 
@@ -28,7 +28,8 @@ class DoubleConv(nn.Module):
   num_seeds: int | None
 
   def setup(self) -> None:
-    conv = {"use_bias": False, "kernel_init": self.kernel_init, "platform": self.platform, "in_blocks": self.in_blocks}
+    conv = {"use_bias": False, "kernel_init": self.kernel_init, "platform": self.platform}
+    conv["block"] = blocks.SQUARE if self.in_blocks else blocks.PIXEL
     norm = {"momentum": 0.9, "epsilon": 1e-5, "axis_name": self.axis_name}
     make_norm = nn.BatchNorm
     if formulation_of(self.platform).merges_seeds:
@@ -100,9 +101,8 @@ class UNet(nn.Module):
       )
       for i, level in enumerate(levels)
     ]
-    self.last = Conv(
-      3, kernel_size=1, use_bias=self.use_last_bias, in_blocks=self._in_blocks, name="Conv_0", **common
-    )
+    block = blocks.SQUARE if self._in_blocks else blocks.PIXEL
+    self.last = Conv(3, kernel_size=1, use_bias=self.use_last_bias, block=block, name="Conv_0", **common)
 
   @property
   def _in_blocks(self):
