@@ -125,6 +125,7 @@ def test_requirements_are_those_of_the_package():
   extras = PROJECT["optional-dependencies"]
   assert _requirements("requirements.txt") == {*PROJECT["dependencies"], *extras["tensorflow"], *extras["plots"]}
   assert _requirements("requirements-test.txt") == set(extras["test"])
+  assert _requirements("requirements-compile.txt") == set(extras["compile"])
 
 
 def _requirements(name):
