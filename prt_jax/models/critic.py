@@ -59,16 +59,18 @@ class ResidualBlock(nn.Module):
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform, "block": self.block}
     in_features = x.shape[-1] // math.prod(self.block)
     residual = Conv(min(in_features, self.features), **common)(leaky_relu(x))
-    # The pool is linear, and few values are left of it: where it is cheap, it is done before the sum.
-    in_convolution = self.pools and formulation_of(self.platform).lanes > 0
-    last = common | ({"to": self.to, "pooled": True} if in_convolution else {})
-    residual = Conv(self.features, **last)(leaky_relu(residual))
+    # What is linear is part of the convolutions where that pays: the scale, and the pool, of which few values are left.
+    into_convolutions = formulation_of(self.platform).lanes > 0
+    scale, scale_after = (self.residual_scale, 1) if into_convolutions else (1, self.residual_scale)
+    pooled = self.pools and into_convolutions
+    last = common | ({"to": self.to, "pooled": True} if pooled else {})
+    residual = Conv(self.features, scale=scale, **last)(leaky_relu(residual))
     if in_features != self.features:
       x = Conv(self.features, kernel_size=1, use_bias=False, **last)(x)
-    elif in_convolution:
+    elif pooled:
       x = to_blocks(average_pool(from_blocks(x, self.block), strided=True), self.to)
-    x = x + self.residual_scale * residual
-    return average_pool(x) if self.pools and not in_convolution else x
+    x = x + scale_after * residual
+    return average_pool(x) if self.pools and not pooled else x
 
 
 class Critic(nn.Module):

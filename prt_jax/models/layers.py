@@ -82,6 +82,7 @@ class Conv(nn.Module):
     platform: where it will run ('cpu', 'gpu', 'tpu'); None = JAX's default backend.
     block, to: the blocks (blocks.py) that input and output are in, but for what is Upsampled; to None: the same.
     pooled: whether a 2x2 average pool follows, as part of the convolution.
+    scale: a factor of the result, bias included, as part of the convolution.
   """
 
   features: int
@@ -93,6 +94,7 @@ class Conv(nn.Module):
   block: Block = PIXEL
   to: Block | None = None
   pooled: bool = False
+  scale: float = 1.0
 
   @nn.compact
   def __call__(
@@ -108,7 +110,7 @@ class Conv(nn.Module):
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
     formulation = formulation_of(self.platform)
-    kernel = kernel[:, :, first : first + sum(channels)]
+    kernel = self.scale * kernel[:, :, first : first + sum(channels)]
     if formulation.sums:
       ends = list(itertools.accumulate(channels, initial=0))
       kernels = [kernel[:, :, start:end] for start, end in itertools.pairwise(ends)]
@@ -120,7 +122,7 @@ class Conv(nn.Module):
     if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
       bias = self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32)
-      x = x + jnp.tile(bias, x.shape[-1] // self.features).astype(self.dtype)
+      x = x + jnp.tile(self.scale * bias, x.shape[-1] // self.features).astype(self.dtype)
     return x
 
   def _channels(self, part):
@@ -131,7 +133,7 @@ class Conv(nn.Module):
   def _convolve(self, formulation: Formulation, part, kernel):
     if isinstance(part, Upsampled):
       x = part.x.astype(self.dtype)
-      if self.block != PIXEL or min(x.shape[1:3]) >= LARGE_PLANE:
+      if formulation.blocks and (self.block != PIXEL or min(x.shape[1:3]) >= LARGE_PLANE):
         x = blocks.convolve_upsampled(x, kernel)
         return x if self.block != PIXEL else blocks.from_blocks(x)
       part = upsample_bilinear(x)
