@@ -59,17 +59,15 @@ class ResidualBlock(nn.Module):
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform, "block": self.block}
     in_features = x.shape[-1] // math.prod(self.block)
     residual = Conv(min(in_features, self.features), **common)(leaky_relu(x))
-    # What is linear is part of the convolutions where that pays: the scale, and the pool, of which few values are left.
-    into_convolutions = formulation_of(self.platform).lanes > 0
-    scale, scale_after = (self.residual_scale, 1) if into_convolutions else (1, self.residual_scale)
-    pooled = self.pools and into_convolutions
+    # A pool is linear, and few values are left of it: where that pays, it is part of the convolutions before the sum.
+    pooled = self.pools and formulation_of(self.platform).lanes > 0
     last = common | ({"to": self.to, "pooled": True} if pooled else {})
-    residual = Conv(self.features, scale=scale, **last)(leaky_relu(residual))
+    residual = Conv(self.features, **last)(leaky_relu(residual))
     if in_features != self.features:
       x = Conv(self.features, kernel_size=1, use_bias=False, **last)(x)
     elif pooled:
       x = to_blocks(average_pool(from_blocks(x, self.block), strided=True), self.to)
-    x = x + scale_after * residual
+    x = x + self.residual_scale * residual
     return average_pool(x) if self.pools and not pooled else x
 
 

@@ -8,7 +8,8 @@ One gradient of the attack was 206.9 million cycles by a v5e's compiler's own es
 concatenation, 45 with strided pools, 43 with folded kernels written out. A plain step went from 51.1 to 34.2 with
 these, and to 24.4 with the critic's planes filling the lanes and its pools in the convolutions.
 An H100 moves 13.3 GB in a gradient as chosen here, 15.0 with a TPU's formulation (436 instead of 275 kernels), and
-13.4 with sums; in a plain step 6.9 GB, 8.1 with pools after the convolutions.
+13.4 with sums; in a plain step 7.1 GB, 8.1 with pools after the convolutions. Tried without gain: the
+critic's residual scale as part of its kernels (a TPU's critic step 13.2 instead of 12.9; a GPU's plain step 6.9 GB).
 """
 
 import dataclasses
@@ -27,8 +28,8 @@ class Formulation:
       (blocks.py).
     sums: a convolution of a concatenation is the sum of its parts' convolutions; else the concatenation is made.
     strided_pools: pools take strided slices; else reshaped ones.
-    lanes: the critic's planes are kept in blocks that have as many channels (1: in none), and its average pools and
-      scales are part of the convolutions before them; 0: neither.
+    lanes: the critic's planes are kept in blocks that have as many channels (1: in none), and its average pools are
+      part of the convolutions before them; 0: neither.
     merges_seeds: all draws of the noise go through the net as one batch of S B examples; else under vmap, or a loop.
     unrolls_search: the steps of the inner search are written out; else they are a loop, whose body is compiled once.
   """

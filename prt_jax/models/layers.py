@@ -82,7 +82,6 @@ class Conv(nn.Module):
     platform: where it will run ('cpu', 'gpu', 'tpu'); None = JAX's default backend.
     block, to: the blocks (blocks.py) that input and output are in, but for what is Upsampled; to None: the same.
     pooled: whether a 2x2 average pool follows, as part of the convolution.
-    scale: a factor of the result, bias included, as part of the convolution.
   """
 
   features: int
@@ -94,7 +93,6 @@ class Conv(nn.Module):
   block: Block = PIXEL
   to: Block | None = None
   pooled: bool = False
-  scale: float = 1.0
 
   @nn.compact
   def __call__(
@@ -110,7 +108,7 @@ class Conv(nn.Module):
     shape = (self.kernel_size, self.kernel_size, in_channels, self.features)
     kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], shape, jnp.float32)
     formulation = formulation_of(self.platform)
-    kernel = self.scale * kernel[:, :, first : first + sum(channels)]
+    kernel = kernel[:, :, first : first + sum(channels)]
     if formulation.sums:
       ends = list(itertools.accumulate(channels, initial=0))
       kernels = [kernel[:, :, start:end] for start, end in itertools.pairwise(ends)]
@@ -122,7 +120,7 @@ class Conv(nn.Module):
     if self.use_bias and first == 0:
       fan_in = self.kernel_size**2 * in_channels
       bias = self.param("bias", bias_init(self.kernel_init, fan_in), (self.features,), jnp.float32)
-      x = x + jnp.tile(self.scale * bias, x.shape[-1] // self.features).astype(self.dtype)
+      x = x + jnp.tile(bias, x.shape[-1] // self.features).astype(self.dtype)
     return x
 
   def _channels(self, part):
