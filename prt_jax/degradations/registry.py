@@ -24,6 +24,9 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
   "first_coordinate": FirstCoordinate,
 }
 
+# Whatever the kind, protocols have these: evaluations that were finished when there was no other field stay so.
+ALWAYS_HELD = ("kind", "factor", "noise_std", "consistency")
+
 
 def make_degradation(degradation_config: Mapping[str, Any], image_size: int) -> Degradation:
   """The degradation a config describes.
@@ -48,6 +51,12 @@ def make_degradation(degradation_config: Mapping[str, Any], image_size: int) -> 
   if missing := [name for name, default in taken.items() if default is inspect.Parameter.empty and name not in given]:
     raise UserError(f"degradation.kind={kind!r} needs degradation.{missing[0]}: set it in the config")
   return constructor_of(kind)(**{name: given[name] for name in taken if name in given})
+
+
+def fields_of(degradation_config: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields that measurements depend on, as protocols hold them: without those of other kinds."""
+  taken = {*ALWAYS_HELD, *arguments_of(degradation_config["kind"])}
+  return {name: value for name, value in degradation_config.items() if name in taken}
 
 
 def constructor_of(kind: str) -> Callable[..., Degradation]:
