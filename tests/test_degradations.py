@@ -16,6 +16,9 @@ from configs import default
 from prt_jax.degradations import DEGRADATIONS, Degradation, LinearDegradation, make_degradation
 from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
+from prt_jax.game import make_game, state_shapes
+from prt_jax.step import training_step
+from tests import tiny
 
 
 def make(kind="super_resolution", factor=4, noise_std=0.0, image_size=32, **others):
@@ -287,3 +290,15 @@ def test_protocols_hold_the_fields_of_the_kind_and_those_of_old():
   assert fields_of(config) == old
   assert fields_of({**config, "kind": "inpainting"}) == old | {"kind": "inpainting"}
   assert fields_of({**config, "kind": "jpeg"}) == old | {"kind": "jpeg", "quality": 10}
+
+
+@pytest.mark.parametrize("kind", ["gaussian_blur", "jpeg", "denoising"])
+def test_a_kind_goes_through_a_robust_training_step(kind):
+  """Traced, in all its shapes and gradients, at the cost of no compilation."""
+  config = tiny.get_config()
+  config.degradation.update(kind=kind, noise_std=0.1)
+  game = make_game(config)
+  state = state_shapes(game)
+  images = jax.ShapeDtypeStruct((4, *game.degradation.image_shape), np.uint8)
+  after = jax.eval_shape(lambda state, images: training_step(game, state, images, robust=True), state, images)
+  assert jax.tree.structure(after) == jax.tree.structure(state)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prt_jax import audit_command, evaluate, train
 from prt_jax.degradations import DEGRADATIONS, Degradation, make_degradation
-from tests.commands import run
 from tests.conftest import ROOT
 
 BLOCKS = {
@@ -65,17 +65,20 @@ def test_a_degradation_measures_and_projects(written):
     del DEGRADATIONS["cubic"]
 
 
-def test_a_degradation_trains_is_evaluated_and_audited(written, photographs, tmp_path):
-  fields = {
-    "degradation.kind": "cubic:Cubic", "train.num_steps": 2, "eval.num_examples": 8, "eval.batch_size": 8,
-    "eval.feature_extractor": "pixels", "eval.strong_num_examples": 0,
-  }  # fmt: skip
+def test_a_degradation_trains_is_evaluated_and_audited(written, tiny_config, photographs, tmp_path):
+  tiny_config.degradation.kind = "cubic:Cubic"
+  tiny_config.model.stochastic = False
+  tiny_config.optim.robust_weight = 0.0
+  tiny_config.train.num_steps = 2
+  tiny_config.eval.update(num_examples=8, batch_size=8, feature_extractor="pixels", strong_num_examples=0)
   workdir = tmp_path / "run"
-  result = run(
-    f"--workdir={workdir}", "--mode=train_and_eval", *(f"--config.{name}={value}" for name, value in fields.items()),
-    config="tests/tiny.py:deterministic-erratic", path=photographs, env={"PYTHONPATH": str(written)},
-  )
-  assert result.returncode == 0, result.stderr
-  report = json.loads((workdir / "eval" / "2" / "report.json").read_text())
+  train.train(tiny_config, workdir)
+  report = evaluate.evaluate(tiny_config, workdir)
   assert report["task"] == "bicubic super-resolution x16, folder 32x32"
   assert report["results"]["consistency_db"]["value"] > 90
+  audit_command.main([
+    f"--restorer={workdir}", f"--input={photographs / 'val'}", f"--output={tmp_path / 'audit'}",
+    "--alphas=8", "--num_steps=1", "--num_jacobian_steps=0", "--max_images=1",
+  ])
+  audited = json.loads((tmp_path / "audit" / "report.json").read_text())
+  assert audited["restorer"] == "run (step 2)" and audited["consistency_db"] > 90
