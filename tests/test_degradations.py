@@ -75,7 +75,11 @@ def test_inpainting_shows_the_lower_quarter_and_pastes_it_exactly(images):
 
 
 @pytest.mark.parametrize(
-  ("name", "decibels"), [("sr4", 34.0), ("sr8", 34.0), ("sr16", 34.0), ("inpaint", 32.94)]
+  ("name", "decibels"),
+  [
+    ("sr4", 34.0), ("sr8", 34.0), ("sr16", 34.0), ("inpaint", 32.94), ("deblur", 34.0), ("dejpeg", 34.0),
+    ("denoise", 34.0),
+  ],
 )
 def test_eps_of_each_config_is_the_papers_input_psnr(name, decibels):
   config = __import__(f"configs.{name}", fromlist=[name]).get_config()

@@ -87,10 +87,18 @@ class ImageDegradation:
   noise_std: float
   image_size: int
 
-  projects = False
-  consistency = "exact"
-  removes_constants = False
-  whole_images = False
+  consistency: str = "exact"
+  whole_images: bool = False
+
+  @property
+  def projects(self) -> bool:
+    """No."""
+    return False
+
+  @property
+  def removes_constants(self) -> bool:
+    """No."""
+    return False
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
