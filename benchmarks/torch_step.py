@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from ml_collections import ConfigDict
 
 from benchmarks.torch_networks import LEVELS, Critic, UNet
+from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
 
 
@@ -56,11 +57,13 @@ class TorchGame:
   ) -> None:
     if config.attack.batch_norm != "batch" or config.degradation.noise_std or config.model.kind != "unet":
       raise UserError("the PyTorch peer knows images, attack.batch_norm=batch and degradation.noise_std=0 alone")
+    degradation = make_degradation(config.degradation, config.data.image_size)
+    if config.degradation.kind not in ("super_resolution", "inpainting"):
+      raise UserError(f"the PyTorch peer knows super_resolution and inpainting, not {degradation.title}")
     model = config.model
     self.config, self.device, self.seeds_per_pass = config, device, seeds_per_pass
     self.degradation = Degradation(config.degradation.kind, config.degradation.factor)
-    use_last_bias = self.degradation.kind != "super_resolution"
-    self.generator = UNet(model.width, use_last_bias).to(device, memory_format=torch.channels_last)
+    self.generator = UNet(model.width, not degradation.removes_constants).to(device, memory_format=torch.channels_last)
     self.critic = Critic(model.critic_width, config.data.image_size, model.residual_scale)
     self.critic.to(device, memory_format=torch.channels_last)
 

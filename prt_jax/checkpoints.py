@@ -21,7 +21,13 @@ from prt_jax.state import TrainState
 # config (data_identity.py); where they lie is free once that is known.
 FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
 # Fields that a config.json written before they existed does not have, and what it meant.
-ADDED_FIELDS = {"model.noise_scale": 1.0, "model.precision": "default", "degradation.consistency": "exact"}
+ADDED_FIELDS = {
+  "model.noise_scale": 1.0,
+  "model.precision": "default",
+  "degradation.consistency": "exact",
+  "degradation.blur_sigma": 2.0,
+  "degradation.quality": 10,
+}
 
 
 ITEM = "default"  # Orbax's name of a checkpoint's one part: the state

@@ -63,13 +63,17 @@ def base():
   data.placement = "auto"  # device (whole set in accelerator memory) | host | auto
 
   config.degradation = degradation = ConfigDict()
-  # super_resolution (block averaging) | inpainting (upper 3/4 masked) | first_coordinate (points of the plane)
+  # super_resolution (block averaging) | inpainting (upper 3/4 masked) | gaussian_blur | jpeg | denoising (noise_std
+  # alone) | first_coordinate (points of the plane) | package.module:NAME (docs/extending.md)
   degradation.kind = "super_resolution"
   degradation.factor = 16  # super_resolution: low-resolution pixels are factor x factor means
   degradation.noise_std = 0.0  # std of the Gaussian noise added to the measurement, pixels in [0, 1]
 
-  # super_resolution of noisy measurements: exact (D(restoration) = y) | statistical (||D(restoration) - y||^2 / n is at
-  # most noise_std^2, what the original has on average)
+  degradation.blur_sigma = 2.0  # gaussian_blur: its standard deviation, pixels
+  degradation.quality = 10  # jpeg: libjpeg's quality, 1 to 100
+
+  # super_resolution, gaussian_blur of noisy measurements: exact (D(restoration) = y) | statistical (||D(restoration) -
+  # y||^2 / n is at most noise_std^2, what the original has on average)
   degradation.consistency = "exact"
 
   config.model = model = ConfigDict()

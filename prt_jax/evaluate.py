@@ -23,6 +23,7 @@ from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
 from prt_jax.data_identity import check_data
+from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
@@ -199,7 +200,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     "weights": digest.hexdigest()[:16],
     "eval": fields,
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
-    "degradation": dict(config.degradation),
+    "degradation": fields_of(config.degradation),
     **MEASURING,
   }
 

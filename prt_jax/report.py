@@ -6,6 +6,7 @@ import html
 import importlib.metadata
 import io
 import json
+import math
 import pathlib
 import platform
 
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from prt_jax import published
+from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.pictures import save_png
 from prt_jax.precision import MEASURING
@@ -86,14 +88,14 @@ def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, exa
 
 def task(config) -> str:
   """A config's task in words."""
-  size, degradation = config.data.image_size, config.degradation
-  kind = f"super-resolution x{degradation.factor}"
-  if degradation.kind == "inpainting":
-    kind = "inpainting of the upper 3/4"
+  degradation = make_degradation(config.degradation, config.data.image_size)
+  data = config.data.name if config.data.source == "tfds" else config.data.source
+  if len(degradation.image_shape) == 3:
+    data += f" {config.data.image_size}x{config.data.image_size}"
   noise = f", measurement noise {degradation.noise_std:g}" if degradation.noise_std else ""
-  if degradation.noise_std and degradation.get("consistency", "exact") != "exact":
+  if degradation.noise_std and degradation.consistency != "exact":
     noise += f", {degradation.consistency} consistency"
-  return f"{kind}, {config.data.name if config.data.source == 'tfds' else config.data.source} {size}x{size}{noise}"
+  return f"{degradation.title}, {data}{noise}"
 
 
 def notes(config, dataset, results) -> list[str]:
@@ -115,17 +117,39 @@ def notes(config, dataset, results) -> list[str]:
     f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
     "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
   )
-  if config.degradation.noise_std:
-    lines.append(
-      f"The measurements carry noise of std {config.degradation.noise_std:g}. The projection makes D(restoration) "
-      "equal the noisy y, so the consistency above says that noise was fitted; a sample of the posterior would miss "
-      f"y by an RMSE of about {config.degradation.noise_std:g}."
-    )
+  lines += about_consistency(make_degradation(config.degradation, config.data.image_size))
   if config.model.dtype != MEASURING["dtype"]:
     lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
   if config.data.source == "sample":
     lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
   return lines
+
+
+def about_consistency(degradation: Degradation) -> list[str]:
+  """How the consistency in a report is to be read, where it is not plainly that D(restoration) = y."""
+  noise_std, lines = degradation.noise_std, []
+  if not degradation.projects:
+    lines.append(
+      f"No exact projection belongs to this task ({degradation.title}): that D(restoration) = y is not built in, and "
+      "the consistency above is as near as the restorer comes."
+    )
+  if not noise_std:
+    return lines
+  decibels = f"{noise_std:g} ({-20 * math.log10(noise_std):.1f} dB)"
+  if degradation.consistency == "statistical":
+    size = "at most" if degradation.projects else "about"
+    meant = f"The projection leaves a residual of {size} that RMSE, what the original itself misses y by: {decibels}."
+  elif degradation.projects:
+    meant = (
+      "The projection makes D(restoration) equal the noisy y, so the consistency above says that noise was fitted; a "
+      f"sample of the posterior would miss y by an RMSE of about {noise_std:g}."
+    )
+  else:
+    meant = (
+      f"A sample of the posterior misses y by an RMSE of about {decibels}; a consistency far above says that noise was "
+      "fitted."
+    )
+  return [*lines, f"The measurements carry noise of std {noise_std:g}. {meant}"]
 
 
 def histogram_of(values: np.ndarray) -> dict:

@@ -31,8 +31,7 @@ from prt_jax.restorers import Restorer
 def main(argv: list[str]) -> None:
   """Restores the images of a folder; prints a line an image."""
   parser = Parser(__doc__)
-  restorer_flags.add_flags(parser)
-  parser.set_defaults(degradation="none")
+  restorer_flags.add_flags(parser, measurements=True)
   parser.add_argument("--num_outputs", type=int, default=4, help="restorations an image; default 4 (deterministic: 1)")
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 1:

@@ -1,24 +1,22 @@
 """The flags that say which restorer, degradation and images: shared by the audit, the exploration and restoring."""
 
 import dataclasses
-import functools
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.command_line import Parser, output_folder
 from prt_jax.config_check import check_seed
+from prt_jax.degradation_flag import image_kinds, named_measuring
+from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
   Reading,
-  bicubic_measure,
   image_files,
   read_pairs,
   read_rgb,
@@ -27,15 +25,18 @@ from prt_jax.image_pairs import (
 )
 from prt_jax.precision import in_float32
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
-from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.ranges import RANGES, in_range
-from prt_jax.restorers.user_restorer import import_function, load_restorer
+from prt_jax.restorers.user_restorer import load_restorer
 
-DEGRADATIONS = ("bicubic", "block_average", "none")
+DEFAULT_SCALE = 4
 
 
-def add_flags(parser: Parser) -> None:
-  """Adds --restorer, --degradation and what belongs to them."""
+def add_flags(parser: Parser, *, measurements: bool = False) -> None:
+  """Adds --restorer, --degradation and what belongs to them.
+
+  measurements: whether the images are measurements where --degradation does not say otherwise.
+  """
+  parser.set_defaults(default_degradation="none" if measurements else "bicubic")
   parser.add_argument(
     "--restorer", required=True,
     help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
@@ -46,13 +47,16 @@ def add_flags(parser: Parser) -> None:
     "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
     "of the releases, 0.1 from 256 channels, else 1",
   )
-  parser.add_argument("--scale", type=int, default=4, help="magnification; default 4")
+  parser.add_argument("--scale", type=int, help=f"magnification; default {DEFAULT_SCALE}, that of a workdir's run")
   parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
   parser.add_argument("--output", required=True, help="folder for the report")
   parser.add_argument(
-    "--degradation", default="bicubic",
-    help="bicubic (Pillow, 8 bits; default), block_average, package.module:function (x [B,H,W,3] -> y), or none: the "
-    "images are measurements, consistency is judged with bicubic. A workdir brings its own; only none counts with one.",
+    "--degradation",
+    help=f"bicubic (Pillow, 8 bits), block_average (by --scale), {', '.join(image_kinds())}, with fields of "
+    "config.degradation after commas (jpeg,quality=30), or package.module:NAME, a degradation or a function "
+    "(x [B,H,W,3] -> y); none: the images are measurements, consistency is judged with bicubic; own: that of a "
+    f"workdir's run. Default: {'none' if measurements else 'bicubic, with a workdir own'}; a workdir takes own and "
+    "none alone",
   )
   parser.add_argument(
     "--noise_std", type=float,
@@ -95,11 +99,12 @@ class Loaded(NamedTuple):
 def load(arguments) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)
-  if min(arguments.scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
+  scale = DEFAULT_SCALE if arguments.scale is None else arguments.scale
+  if min(scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
   if arguments.restorer in ARCHITECTURES:
     restorer = load_network(
-      arguments.restorer, arguments.checkpoint, arguments.scale, arguments.checkpoint_key, arguments.res_scale
+      arguments.restorer, arguments.checkpoint, scale, arguments.checkpoint_key, arguments.res_scale
     )
   elif arguments.res_scale is not None:
     raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
@@ -108,19 +113,21 @@ def load(arguments) -> Loaded:
   if arguments.range != "0..1" and ":" not in arguments.restorer:
     raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
   restorer = in_range(restorer, arguments.range)
-  noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
+  noise_std, name = arguments.noise_std, arguments.degradation or arguments.default_degradation
+  are_measurements = name == "none"
   if restorer.image_size:
+    check_flags_of_a_run(arguments)
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
     if are_measurements:
-      pairs = run_measurements(arguments.input, restorer, is_inpainting=run["degradation"]["kind"] == "inpainting")
+      pairs = run_measurements(arguments.input, make_degradation(run["degradation"], restorer.image_size))
     else:
       noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
       pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
   else:
-    measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
-    restorer = dataclasses.replace(restorer, degrade=degrade)
-    reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
-    pairs = read_pairs(arguments.input, reading, measure)
+    measuring = named_measuring(name, scale, noise_std)
+    noise_std, restorer = measuring.noise_std, dataclasses.replace(restorer, degrade=measuring.degrade)
+    reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
+    pairs = read_pairs(arguments.input, reading, measuring.measure)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))
   if noise_std and not are_measurements:
     rng = np.random.default_rng(arguments.seed)
@@ -131,47 +138,34 @@ def load(arguments) -> Loaded:
   return Loaded(restorer, pairs, noise_std or 0.0)
 
 
-def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iterator[Pair]:
+def check_flags_of_a_run(arguments) -> None:
+  """UserError for flags that mean nothing with the workdir of a training run."""
+  if arguments.degradation not in (None, "own", "none"):
+    raise UserError(
+      f"--degradation={arguments.degradation}: a training run's originals are measured as it was trained: leave the "
+      "flag out, or say own, or none where the images are measurements"
+    )
+  given = {"--scale": arguments.scale is not None, "--crop": arguments.crop, "--mod_crop": arguments.mod_crop}
+  if named := [flag for flag, is_given in given.items() if is_given]:
+    raise UserError(f"{named[0]}: a training run has a size and a scale of its own: leave the flag out with a workdir")
+
+
+def run_measurements(folder, degradation: Degradation) -> Iterator[Pair]:
   """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
 
-  With inpainting it may also be a whole picture: what counts is its visible quarter, the rest is painted anew.
-  UserError for another size.
+  Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
+  the rest is made anew. UserError for another size.
   """
-  side = restorer.image_size
-  height, width, _ = jax.eval_shape(restorer.degrade, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).shape[1:]
+  shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
   for path in image_files(folder):
     image, alpha = read_rgb(path)
     image = to_float(image)
-    if is_inpainting and image.shape == (side, side, 3):
-      image = np.asarray(restorer.degrade(image[None]))[0]
-    if image.shape != (height, width, 3):
-      whole = f", or whole pictures of {side}x{side}" if is_inpainting else ""
+    if degradation.whole_images and image.shape == degradation.image_shape:
+      image = np.asarray(degradation.clean(image[None]))[0]
+    if image.shape != shape:
+      whole = f", or whole pictures of {side}x{side}" if degradation.whole_images else ""
       raise UserError(
-        f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {width}x{height}{whole}; "
+        f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {shape[1]}x{shape[0]}{whole}; "
         "originals are measured first with --degradation=own"
       )
     yield Pair(path.stem, None, image, alpha)
-
-
-def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:
-  """(how an image is measured, the same for consistency as a function of a batch, magnification of the reading)."""
-  if name == "bicubic":
-    return bicubic_measure(scale), functools.partial(bicubic_downsample, factor=scale), scale
-  if name == "none":
-    return None, functools.partial(bicubic_downsample, factor=scale), 1
-  if name == "block_average":
-    degrade = functools.partial(_block_average, factor=scale)
-  elif ":" in name:
-    degrade = import_function(name)
-  else:
-    raise UserError(f"--degradation={name} is none of {', '.join(DEGRADATIONS)}, and no package.module:function")
-
-  def measure(image):
-    return np.asarray(degrade(jnp.asarray(to_float(image)[None])), np.float32)[0]
-
-  return measure, degrade, scale
-
-
-def _block_average(x: jax.Array, factor: int) -> jax.Array:
-  batch, height, width, channels = x.shape
-  return x.reshape(batch, height // factor, factor, width // factor, factor, channels).mean((2, 4))

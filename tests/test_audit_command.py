@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import audit_command
+from prt_jax import audit_command, restore
 from prt_jax.curves import Curve, draw_curves
 from prt_jax.errors import UserError
 from tests.commands import environment
@@ -62,6 +62,37 @@ def test_a_function_of_the_users_own(images, tmp_path, monkeypatch):
   assert report["consistency_db"] == 100  # the cap
 
 
+@pytest.mark.parametrize(
+  ("flags", "noise_std"),
+  [
+    (["--degradation=jpeg,quality=30"], 0),
+    (["--degradation=gaussian_blur,blur_sigma=1"], 0),
+    (["--degradation=denoising,noise_std=0.05"], 0.05),
+    (["--degradation=denoising", "--noise_std=0.05"], 0.05),
+  ],
+)
+def test_degradations_of_the_registry(flags, noise_std, images, tmp_path, monkeypatch):
+  """A restorer that leaves the measurement as it is: all numbers are the degradation's."""
+  (tmp_path / "idle.py").write_text("def same(y):\n  return y\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  report = run(images, tmp_path / "out", *flags, "--max_images=1", restorer="idle:same")
+  assert report["protocol"]["noise_std"] == noise_std
+  assert 20 < report["psnr_y_db"] < 50
+  if noise_std:
+    assert report["consistency_db"] == 100 and report["residual_over_noise"] == 0
+  else:
+    assert 30 < report["consistency_db"] <= 100  # D twice, against D once
+
+
+def test_help_lists_the_degradations_and_the_commands_own_default(capsys):
+  for command, default in ((audit_command, "Default: bicubic, with a workdir own"), (restore, "Default: none")):
+    with pytest.raises(SystemExit):
+      command.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert default in text and "super_resolution, inpainting, gaussian_blur, jpeg, denoising" in text
+    assert "own: that of a workdir's run" in text and "first_coordinate" not in text
+
+
 def test_a_function_of_another_range(images, tmp_path, monkeypatch, capsys):
   (tmp_path / "ranged.py").write_text("def twice(y):\n  return 2 * y.repeat(4, 1).repeat(4, 2) - 1\n")
   monkeypatch.syspath_prepend(tmp_path)
@@ -100,7 +131,13 @@ def test_noise_is_reported(images, tmp_path):
     (["--scale=8", "--mod_crop"], ["one.png is 68x64", "at least 128 pixels"]),
     (["--alphas=a"], ["--alphas=a"]),
     (["--alphas=0"], ["alphas"]),
-    (["--degradation=blur"], ["--degradation=blur"]),
+    (["--degradation=blur"], ["--degradation=blur is none of bicubic", "gaussian_blur, jpeg"]),
+    (["--degradation=own"], ["--degradation=own is that of a training run"]),
+    (["--degradation=jpeg,sigma=3"], ["--degradation=jpeg,sigma=3: the fields of jpeg are quality, noise_std"]),
+    (["--degradation=jpeg,quality=a"], ["--degradation=jpeg,quality=a: give a whole number"]),
+    (["--degradation=jpeg,quality=101"], ["degradation.quality=101"]),
+    (["--degradation=super_resolution,factor=1"], ["degradation.factor=1 does not divide"]),
+    (["--degradation=first_coordinate"], ["--degradation=first_coordinate is none of"]),
     (["--noise_std=-1"], ["--noise_std"]),
     (["--range=-1..1"], ["--range=-1..1: published networks"]),
     (["--restorer=json:dumps", "--range=0..7"], ["range 0..7 is none of 0..1, -1..1, 0..255"]),

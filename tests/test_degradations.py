@@ -1,14 +1,24 @@
 """Degradations: hand-computed measurements, exact and idempotent projections, the noise's size."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.ndimage
+import skimage.data
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import default
-from prt_jax.degradations import make_degradation
+from prt_jax.degradations import DEGRADATIONS, Degradation, LinearDegradation, make_degradation
+from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
+from prt_jax.game import make_game, state_shapes
+from prt_jax.step import training_step
+from tests import tiny
 
 
 def make(kind="super_resolution", factor=4, noise_std=0.0, image_size=32, **others):
@@ -65,7 +75,11 @@ def test_inpainting_shows_the_lower_quarter_and_pastes_it_exactly(images):
 
 
 @pytest.mark.parametrize(
-  ("name", "decibels"), [("sr4", 34.0), ("sr8", 34.0), ("sr16", 34.0), ("inpaint", 32.94)]
+  ("name", "decibels"),
+  [
+    ("sr4", 34.0), ("sr8", 34.0), ("sr16", 34.0), ("inpaint", 32.94), ("deblur", 34.0), ("dejpeg", 34.0),
+    ("denoise", 34.0),
+  ],
 )
 def test_eps_of_each_config_is_the_papers_input_psnr(name, decibels):
   config = __import__(f"configs.{name}", fromlist=[name]).get_config()
@@ -126,6 +140,12 @@ def test_noise_follows_the_examples_key(images):
     ({"kind": "blur"}, "degradation.kind='blur' is unknown"),
     ({"consistency": "soft"}, "degradation.consistency='soft' is unknown"),
     ({"kind": "inpainting", "consistency": "statistical"}, "inpainting has exact"),
+    ({"kind": "denoising", "consistency": "statistical", "noise_std": 0.1}, "denoising has exact"),
+    ({"kind": "denoising"}, "degradation.noise_std=0.0: denoising needs noise"),
+    ({"kind": "gaussian_blur", "blur_sigma": 0.0}, "degradation.blur_sigma=0.0"),
+    ({"kind": "jpeg", "quality": 0}, "degradation.quality=0: choose a whole number from 1 to 100"),
+    ({"kind": "jpeg"}, "degradation.kind='jpeg' needs degradation.quality"),
+    ({"kind": "no_such_module:Blur"}, "no_such_module:Blur cannot be imported"),
   ],
 )
 def test_mistakes_are_named(fields, complaint):
@@ -149,3 +169,140 @@ def test_a_point_is_completed_by_its_last_coordinate():
   np.testing.assert_array_equal(degradation.project(x + 1, y), np.stack([x[:, 0], x[:, 1] + 1], 1))
   np.testing.assert_array_equal(degradation.estimated(x), x[:, 1:])
   assert y.shape[1:] == degradation.measurement_shape
+
+
+# Fields that every kind is happy with.
+FIELDS = {"factor": 4, "noise_std": 0.1, "blur_sigma": 1.5, "quality": 20}
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_every_kind_is_a_degradation(kind):
+  """Shapes and gradients; what says that it projects does."""
+  degradation = make(kind, image_size=16, **FIELDS | {"noise_std": 0.1})
+  assert isinstance(degradation, Degradation) and degradation.title and hash(degradation)
+  x, g = jax.random.uniform(jax.random.key(0), (2, 3, *degradation.image_shape))
+  y = degradation.degrade(x, jax.random.split(jax.random.key(1), 3))
+  assert y.shape[1:] == degradation.measurement_shape and degradation.network_input(y).shape[:1] == (3,)
+  projected, pull_back = jax.vjp(degradation.project, g, y)
+  assert projected.shape == x.shape and all(np.isfinite(gradient).all() for gradient in pull_back(projected))
+  error = np.abs(degradation.clean(projected) - y).max()
+  assert degradation.projects == (error < 1e-5), error
+
+
+class Uneven(LinearDegradation):
+  """Each second row of a smoothed image: no orthogonal rows, no closed form."""
+
+  noise_std, image_size, title = 0.0, 16, "uneven"
+
+  def clean(self, x):
+    return (x[:, :-1:2] + 2 * x[:, 1::2]) / 4
+
+
+def test_a_linear_degradation_projects_by_its_pseudo_inverse():
+  """numpy's, of the matrix; by an example's own solution whatever else is in the batch."""
+  degradation = Uneven()
+  x, g = np.random.default_rng(0).normal(size=(2, 3, 16, 16, 3)).astype(np.float32)
+  y = degradation.clean(x)
+  matrix = np.asarray(jax.vmap(lambda row: degradation.clean(row[None, :, None, None])[0, :, 0, 0])(np.eye(16))).T
+  residual = np.einsum("yh,bhwc->bywc", matrix, g) - y
+  expected = g - np.einsum("hy,bywc->bhwc", np.linalg.pinv(matrix), residual)
+  np.testing.assert_allclose(degradation.project(g, y), expected, atol=1e-5)
+  scale = np.array([1, 1e-3, 1e3], np.float32)[:, None, None, None]
+  together, alone = degradation.project(scale * g, scale * y), degradation.project(1e-3 * g[1:2], 1e-3 * y[1:2])
+  np.testing.assert_array_equal(together[1:2], alone)
+
+
+def test_blur_is_scipys():
+  degradation = make("gaussian_blur", blur_sigma=1.7, image_size=20)
+  x = np.random.default_rng(0).uniform(size=(2, 20, 25, 3)).astype(np.float32)
+  expected = scipy.ndimage.gaussian_filter(x.astype(np.float64), (0, 1.7, 1.7, 0), mode="reflect")
+  np.testing.assert_allclose(degradation.clean(x), expected, atol=1e-6)
+
+
+def test_blur_projects_what_it_keeps_and_leaves_what_it_destroys():
+  """The cosines are its eigenvectors: each has a damped projection by hand."""
+  degradation = make("gaussian_blur", blur_sigma=1.5, image_size=32)
+  x, g = np.random.default_rng(0).uniform(size=(2, 2, 32, 32, 3)).astype(np.float32)
+  y = degradation.clean(x)
+  offsets = np.arange(-6, 7)
+  kernel = np.exp(-0.5 * (offsets / 1.5) ** 2)
+  gains = np.cos(np.pi * np.arange(32)[:, None] * offsets / 32) @ kernel / kernel.sum()
+  s = (gains[:, None] * gains)[None, :, :, None]
+
+  def cosines(image):
+    return scipy.fft.dctn(np.asarray(image, np.float64), axes=(1, 2), norm="ortho")
+
+  expected = cosines(g) - s / (s**2 + 1e-3) * (s * cosines(g) - cosines(y))
+  projected = degradation.project(g, y)
+  np.testing.assert_allclose(cosines(projected), expected, atol=1e-4)
+  # As the docstring says: within 1% where s >= 0.3, and near consistency all over.
+  kept = np.broadcast_to(s >= 0.32, expected.shape)
+  assert np.abs(cosines(projected - x)[kept]).max() <= 0.01 * np.abs(cosines(g - x)[kept]).max()
+  residual = np.linalg.norm(degradation.clean(projected) - y) / np.linalg.norm(g - x)
+  assert 1e-4 < residual < 0.016
+  change = degradation.project(g, y + 0.01 * np.sign(g - 0.5)) - projected
+  assert np.linalg.norm(change) <= 16 * 0.01 * np.sqrt(g.size)
+  statistical = make("gaussian_blur", blur_sigma=1.5, image_size=32, noise_std=0.1, consistency="statistical")
+  near = x + 0.01 * g
+  np.testing.assert_array_equal(statistical.project(near, y), near)
+
+
+@pytest.mark.parametrize(("quality", "size"), [(5, (64, 64)), (30, (64, 64)), (75, (45, 71)), (98, (64, 64))])
+def test_jpeg_is_pillows(quality, size):
+  """Value for value, but for the rare roundings of libjpeg's own cosines."""
+  height, width = size
+  photographs = np.stack([skimage.data.astronaut()[top : top + height, 90 : 90 + width] for top in (0, 100, 300)])
+  expected = []
+  for photograph in photographs:
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, "jpeg", quality=quality)
+    expected.append(np.asarray(Image.open(file), np.float32))
+  ours = 255 * np.asarray(make("jpeg", quality=quality, image_size=64).clean(photographs.astype(np.float32) / 255))
+  assert np.abs(ours - np.round(ours)).max() < 1e-3
+  different = np.abs(ours - expected) > 0.5
+  assert different.mean() < 0.03 and np.abs(ours - expected).mean() < 0.04
+  assert np.abs(photographs - expected).mean() > 20 * np.abs(ours - expected).mean()
+
+
+def test_jpegs_gradient_is_that_of_its_steps_without_rounding():
+  """A smooth picture: what the codec does to it beyond rounding is to average chroma."""
+  degradation = make("jpeg", quality=50, image_size=32)
+  grey = jnp.linspace(0.3, 0.7, 32)[None, :, None, None] * jnp.ones((1, 1, 32, 3))
+  direction = jax.random.normal(jax.random.key(0), (1, 32, 32, 1)) * jnp.ones(3)
+  _, change = jax.jvp(degradation.clean, (grey,), (direction,))
+  np.testing.assert_allclose(change, direction, atol=1e-4)
+  direction = jnp.ones((1, 32, 32, 3)) * jnp.array([1.0, -1.0, 0.5])
+  checker = direction * (-1.0) ** jnp.arange(32)[:, None]  # chroma of neighbours cancels
+  np.testing.assert_allclose(jax.jvp(degradation.clean, (grey,), (direction,))[1], direction, atol=1e-4)
+  _, change = jax.jvp(degradation.clean, (grey,), (checker,))
+  luma = checker @ jnp.array([0.299, 0.587, 0.114])
+  np.testing.assert_allclose(change, luma[..., None] * jnp.ones(3), atol=1e-4)
+
+
+def test_denoising_is_noise_and_nothing_else(images):
+  degradation = make("denoising", noise_std=0.1, image_size=64)
+  y = degradation.degrade(images["x"], jax.random.key(0))
+  assert np.std(y - images["x"]) == pytest.approx(0.1, rel=0.02)
+  np.testing.assert_array_equal(degradation.project(images["g"], y), images["g"])
+  np.testing.assert_array_equal(degradation.clean(images["x"]), images["x"])
+
+
+def test_protocols_hold_the_fields_of_the_kind_and_those_of_old():
+  """So that evaluations from before a kind's fields existed stay finished."""
+  config = default.get_config().degradation
+  old = {"kind": "super_resolution", "factor": 16, "noise_std": 0.0, "consistency": "exact"}
+  assert fields_of(config) == old
+  assert fields_of({**config, "kind": "inpainting"}) == old | {"kind": "inpainting"}
+  assert fields_of({**config, "kind": "jpeg"}) == old | {"kind": "jpeg", "quality": 10}
+
+
+@pytest.mark.parametrize("kind", ["gaussian_blur", "jpeg", "denoising"])
+def test_a_kind_goes_through_a_robust_training_step(kind):
+  """Traced, in all its shapes and gradients, at the cost of no compilation."""
+  config = tiny.get_config()
+  config.degradation.update(kind=kind, noise_std=0.1)
+  game = make_game(config)
+  state = state_shapes(game)
+  images = jax.ShapeDtypeStruct((4, *game.degradation.image_shape), np.uint8)
+  after = jax.eval_shape(lambda state, images: training_step(game, state, images, robust=True), state, images)
+  assert jax.tree.structure(after) == jax.tree.structure(state)

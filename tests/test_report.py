@@ -3,8 +3,10 @@
 import re
 
 import numpy as np
+import pytest
 
 from prt_jax import report
+from prt_jax.degradations import make_degradation
 from prt_jax.report_page import histogram
 from tests import tiny
 
@@ -46,11 +48,46 @@ def test_nothing_but_inception_is_called_fid():
   assert not any("not FID" in line for line in report.notes(config, None, content["results"]))
 
 
-def test_noisy_measurements_are_explained():
+@pytest.mark.parametrize(
+  ("fields", "said", "unsaid"),
+  [
+    ({}, [], ["noise", "projection"]),
+    ({"noise_std": 0.05}, ["makes D(restoration) equal the noisy y", "RMSE of about 0.05"], ["No exact"]),
+    ({"noise_std": 0.05, "consistency": "statistical"}, ["residual of at most", "0.05 (26.0 dB)"], ["equal the noisy"]),
+    ({"kind": "jpeg"}, ["No exact projection", "JPEG artefacts, quality 10"], ["noise"]),
+    ({"kind": "gaussian_blur", "blur_sigma": 1.5}, ["No exact projection", "1.5 pixels"], ["noise"]),
+    ({"kind": "denoising", "noise_std": 0.1}, ["No exact", "misses y", "0.1 (20.0 dB)"], ["The projection", "equal"]),
+  ],
+)
+def test_what_is_said_of_consistency_is_true_of_the_degradation(fields, said, unsaid):
   config = tiny.get_config()
-  config.unlock()
-  config.degradation.noise_std = 0.05
-  assert any("RMSE of about 0.05" in line for line in report.notes(config, None, {}))
+  config.degradation.update(fields)
+  text = " ".join(report.about_consistency(make_degradation(config.degradation, 32)))
+  assert all(part in text for part in said) and not any(part in text for part in unsaid), text
+  assert all(line in report.notes(config, None, {}) for line in report.about_consistency(
+    make_degradation(config.degradation, 32)
+  ))
+
+
+@pytest.mark.parametrize(
+  ("fields", "task"),
+  [
+    ({}, "super-resolution x16, folder 32x32"),
+    ({"kind": "inpainting", "noise_std": 0.1}, "inpainting of the upper 3/4, folder 32x32, measurement noise 0.1"),
+    ({"kind": "jpeg", "quality": 30}, "removal of JPEG artefacts, quality 30, folder 32x32"),
+    ({"kind": "gaussian_blur"}, "deblurring, a Gaussian of 2 pixels, folder 32x32"),
+    ({"kind": "denoising", "noise_std": 0.1}, "denoising, folder 32x32, measurement noise 0.1"),
+    (
+      {"noise_std": 0.1, "consistency": "statistical"},
+      "super-resolution x16, folder 32x32, measurement noise 0.1, statistical consistency",
+    ),
+    ({"kind": "first_coordinate"}, "completion of a point, folder"),
+  ],
+)
+def test_a_task_is_called_what_it_is(fields, task):
+  config = tiny.get_config()
+  config.degradation.update(fields)
+  assert report.task(config) == task
 
 
 def test_histogram_counts_every_value_once():

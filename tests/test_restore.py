@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import audit_command, explore, restore
+from prt_jax import audit_command, explore, restore, restorer_flags
 from prt_jax.errors import UserError
+from prt_jax.restorers import Restorer
 from tests.restorers.test_user_restorer import trained
 
 
@@ -85,6 +86,24 @@ def test_originals_are_measured_first(tiny_config, tmp_path):
   np.testing.assert_allclose(*means, atol=2)
   with pytest.raises(UserError, match=r"a.png is 32x32: this run restores measurements of 2x2; originals are measured"):
     restore.main(flags)
+
+
+@pytest.mark.parametrize("command", [restore, audit_command])
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--scale=16", "--scale: a training run has a size and a scale of its own"),
+    ("--crop=16", "--crop: a training run"),
+    ("--mod_crop", "--mod_crop: a training run"),
+    ("--degradation=bicubic", "--degradation=bicubic: a training run's originals are measured as it was trained"),
+  ],
+)
+def test_flags_that_mean_nothing_with_a_workdir_are_refused(command, flag, message, tmp_path, monkeypatch):
+  run = Restorer("run", lambda y, z: y, image_size=32)
+  monkeypatch.setattr(restorer_flags, "load_restorer", lambda name, checkpoint: run)
+  folder = folder_of(tmp_path, a=random_pixels(0, 32, 32))
+  with pytest.raises(UserError, match=message):
+    command.main(["--restorer=run", f"--input={folder}", f"--output={tmp_path / 'out'}", flag])
 
 
 def test_a_published_network_takes_any_size(tmp_path):

@@ -1,6 +1,5 @@
 """Restorers that a command names: a published network, a workdir of prt_jax, or package.module:function."""
 
-import importlib
 import json
 import pathlib
 
@@ -8,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError, quote
+from prt_jax.importing import import_function
 from prt_jax.precision import MEASURING
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
@@ -36,18 +36,6 @@ def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None
     f"--restorer={name} is none of {', '.join(ARCHITECTURES)}, no workdir of a training run, "
     "and no package.module:function"
   )
-
-
-def import_function(name: str):
-  """The object package.module:attribute. UserError if there is none, or if its module fails to import."""
-  module_name, _, attribute = name.partition(":")
-  try:
-    return getattr(importlib.import_module(module_name), attribute)
-  except AttributeError:
-    raise UserError(f"{module_name} has no {attribute!r}: name an attribute as package.module:NAME") from None
-  # The module is the user's code: whatever it raises is what there is to say.
-  except Exception as error:
-    raise UserError(f"{name} cannot be imported ({quote(error)})") from error
 
 
 def load_workdir(workdir: pathlib.Path) -> Restorer:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from prt_jax.errors import UserError
 from prt_jax.game import draw_noise, init_state, make_game
 from prt_jax.randomness import Stream, example_keys, normal
 from prt_jax.step import critic_step, generator_step
@@ -101,6 +102,13 @@ def make_pair(kind="super_resolution"):
 def noise(game, state, stream, num_seeds):
   """The noise of our first step, as the opponent takes it."""
   return tuple(map(chw, draw_noise(game, example_keys(state.key, 0, stream, np.arange(BATCH)), num_seeds)))
+
+
+def test_what_the_opponent_does_not_know_is_refused_by_its_name():
+  config = tiny.get_config()
+  config.degradation.kind = "jpeg"
+  with pytest.raises(UserError, match="not removal of JPEG artefacts, quality 10"):
+    torch_step.TorchGame(config)
 
 
 def test_critic_step_is_ours():

@@ -65,6 +65,7 @@ def test_a_run_of_before_a_field_goes_on(tiny_config, tmp_path):
   path = tmp_path / "run" / "config.json"
   older = json.loads(path.read_text())
   del older["model"]["noise_scale"], older["model"]["precision"]
+  del older["degradation"]["blur_sigma"], older["degradation"]["quality"]
   path.write_text(json.dumps(older))
   claim_workdir(tmp_path / "run", tiny_config)
   assert load_restorer(str(tmp_path / "run")).stochastic
