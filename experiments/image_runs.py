@@ -13,14 +13,11 @@ from ml_collections import ConfigDict
 
 from experiments.results import FOLDER, mean_and_spread
 from experiments.side_by_side import default_jobs, run_all
-from experiments.toy_training import Stopped
-from prt_jax import evaluate, parallel, report, train
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from experiments.training import train
+from prt_jax import evaluate, parallel, report
 from prt_jax.config import SCALES, VARIANTS
 from prt_jax.errors import UserError
-from prt_jax.game import Game, init_state, make_game
-from prt_jax.precision import MEASURING
-from prt_jax.state import TrainState
+from prt_jax.runs import Run, load_run
 
 SCORES = (
   "frechet", "precision", "recall", "per_pixel_std", "robustness_db", "strong_robustness_db", "ai_psnr_db",
@@ -115,8 +112,7 @@ def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: st
   """Trains a run, from where it is, and evaluates it."""
   config = run.make_config()
   set_up(config)
-  if train.train(config, workdir / run.name) is None:
-    raise Stopped("stopped, saved: the same command resumes")
+  train(config, workdir / run.name)
   evaluated(run, workdir, feature_weights)
 
 
@@ -148,18 +144,13 @@ def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
   return (folder / "checkpoints" / str(config.train.num_steps)).is_dir()
 
 
-def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
-  """A complete run's game, outside any device axis, and its last state."""
+def load(run: ImageRun, workdir: pathlib.Path) -> Run:
+  """A complete run after its last step."""
   config, folder = run.make_config(), workdir / run.name
   set_up(config)
   if not complete(config, folder):
     raise UserError(f"{folder} holds no complete run: train it first")
-  claim_workdir(folder, config)
-  checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
-  game = make_game(config, dtype=MEASURING["dtype"])
-  state = checkpoints.restore(init_state(game), checkpoints.find(config.train.num_steps))
-  checkpoints.close()
-  return game, state
+  return load_run(folder, config.train.num_steps, config)
 
 
 def run_scores(reports: dict[str, dict], features: str) -> dict:

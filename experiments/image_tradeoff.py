@@ -20,17 +20,15 @@ from experiments.figures import BLUE, VERMILLION, new_figure, save_figure
 from experiments.image_runs import set_up
 from experiments.results import FOLDER, format_table, write_results
 from experiments.side_by_side import default_jobs, run_all
-from experiments.toy_training import Stopped
+from experiments.training import train
 from prt_jax import evaluate
-from prt_jax.checkpoints import Checkpoints
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.posterior import Weights, draw, make_restore, measure
-from prt_jax.precision import MEASURING
-from prt_jax.train import train
+from prt_jax.runs import load_run
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
 NOISE_STDS = (0.0, 0.05)  # of the measurement, pixels in [0, 1]
@@ -94,24 +92,20 @@ def _restore(game, weights, x, rows):
 def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """The report of a run, trained and evaluated from where it was."""
   set_up(config)
-  if train(config, workdir) is None:
-    raise Stopped("stopped, saved: the same command resumes")
+  train(config, workdir)
   return evaluate.evaluate(config, workdir)
 
 
 def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """What the sweep shows of a run: its report's numbers and its joint index."""
   report = train_and_evaluate(config, workdir)
-  game = make_game(config, dtype=MEASURING["dtype"])
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  state = checkpoints.restore(init_state(game), report["step"])
-  checkpoints.close()
+  run = load_run(workdir, report["step"], config)
   extractor, _, missing = evaluate.load_networks(config)
   if extractor is None:
     raise UserError(f"the joint index needs features: {missing[0]}")
   images = prepare(config.data).val
   rows = evaluate.evaluation_rows(images, config.eval.num_examples)
-  index = joint_index(game, Weights.of(state), extractor, images[rows], config.eval.batch_size)
+  index = joint_index(run.game, run.weights, extractor, images[rows], config.eval.batch_size)
   results = report["results"]
   lipschitz = "strong_lipschitz" if config.eval.strong_num_examples else "lipschitz"
   return {

@@ -17,7 +17,6 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from prt_jax import gallery, parallel, report, statistics
-from prt_jax.checkpoints import Checkpoints, check_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
@@ -26,12 +25,12 @@ from prt_jax.data_identity import check_data
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
-from prt_jax.game import init_state, make_game
+from prt_jax.game import Game, make_game
 from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
-from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
 from prt_jax.probe import Probe, make_features, make_lpips
+from prt_jax.runs import load_run
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
 
@@ -61,24 +60,18 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   started = time.monotonic()
   config = evaluation_config(config)
   game = make_game(config, axis_name=parallel.AXIS, dtype=MEASURING["dtype"])
+  check_images(game)
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
-  check_workdir(workdir, config)
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  checkpoints.find(config.eval.step)
-  if step := config.eval.step:
-    state = checkpoints.restore(init_state(game), step)
-  else:
-    state, step = checkpoints.restore_newest(init_state(game))
-  checkpoints.close()
-  dataset = prepare(config.data)
+  run = load_run(workdir, config.eval.step, config)
+  step, weights = run.step, run.weights
+  dataset = prepare(config.data, config.seed)
   check_data(workdir, dataset)
   check_count(config, dataset)
   extractor, lpips_params, missing = load_networks(config)
   logging.info("evaluating step %d of %s on %d inputs", step, workdir, config.eval.num_examples)
 
-  weights = Weights.of(state)
   folder = workdir / into / f"{step}"
   protocol = make_protocol(config, dataset, weights, extractor, lpips_params)
   if done := report.read(folder, protocol):
@@ -127,10 +120,19 @@ def evaluation_config(config: ConfigDict) -> ConfigDict:
   return config
 
 
+def check_images(game: Game) -> None:
+  """UserError for a game of points."""
+  if not game.restores_images:
+    raise UserError(
+      "evaluation measures images, and this run restores points: train it alone (--mode=train); what the papers say of "
+      "points, python -m experiments.toy_gans measures"
+    )
+
+
 def check_ahead(config: ConfigDict) -> None:
   """UserError for what would stop an evaluation after a training of the same config: fields, weights, data."""
   config = evaluation_config(config)
-  make_game(config)
+  check_images(make_game(config))
   check_fields(config)
   train = config.train
   kept = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})

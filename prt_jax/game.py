@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -68,6 +69,11 @@ class Game:
   axis_name: str | None
   seeds_at_once: int
   formulation: Formulation
+
+  @property
+  def restores_images(self) -> bool:
+    """Whether x is an image, and no point of the plane."""
+    return len(self.degradation.image_shape) == 3
 
   @property
   def cycle(self) -> tuple[bool, ...]:
@@ -147,6 +153,13 @@ def state_shapes(game: Game) -> TrainState:
   """The shapes and types of init_state, without computing it."""
   state = jax.eval_shape(lambda: _init_state(game))
   return state.replace(key=jax.eval_shape(lambda: jax.random.key(game.config.seed)))
+
+
+def empty_state(game: Game) -> TrainState:
+  """A state of init_state's shapes to read one into: numpy arrays that nobody has written to, which cost nothing."""
+  shapes = state_shapes(game).replace(key=None)
+  state = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+  return state.replace(key=jax.random.key(game.config.seed))
 
 
 def _init_state(game: Game) -> TrainState:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 
 import jax
-import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -20,14 +19,12 @@ from prt_jax.data import Dataset, prepare
 from prt_jax.data_identity import FILE as DATA_FILE
 from prt_jax.data_identity import claim_data
 from prt_jax.errors import UserError
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game, empty_state, init_state, make_game
 from prt_jax.state import TrainState
 from prt_jax.stop_request import StopRequest
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import SPEED_SCALARS, Writers
 
-GRID_ROWS = 8
-GRID_SEEDS = 4
 PROGRESS_SECONDS = 20.0
 
 
@@ -55,8 +52,8 @@ class Schedule:
     return step % every == 0 or step == self.num_steps
 
 
-def make_schedule(game: Game) -> Schedule:
-  """The config's schedule; UserError where its fields do not fit each other."""
+def make_schedule(game: Game, until: int | None = None) -> Schedule:
+  """The config's schedule, or its part up to so many steps; UserError where its fields do not fit each other."""
   train = game.config.train
   every = {
     name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
@@ -71,11 +68,17 @@ def make_schedule(game: Game) -> Schedule:
   for name, steps in every.items():
     if steps % count:
       raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
-  return Schedule(train.num_steps, count, *every.values())
+  return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
+def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -> TrainState | None:
   """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
+
+  Args:
+    config: the run's.
+    workdir: where it lives.
+    until: stop after so many steps of the run; a later call goes on. Where whole dispatches end there, the run is bit
+      for bit the one that was never stopped; else single steps lead there, which may round differently.
 
   Returns:
     The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
@@ -87,30 +90,30 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
   """
   config = checked(config)
   game = make_game(config, axis_name=parallel.AXIS)
-  schedule = make_schedule(game)
+  schedule = make_schedule(game, until)
   parallel.check_batch_size("train.batch_size", config.train.batch_size)
   with contextlib.ExitStack() as stack:
     # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
     if is_there := workdir.exists():
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
-    checkpoints, step = None, 0
+    checkpoints, state, step = None, None, 0
     if (workdir / "checkpoints").exists():
       checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-      state, step = checkpoints.resume(init_state(game), config.train.checkpoint_every_steps)
+      state, step = checkpoints.resume(empty_state(game), config.train.checkpoint_every_steps)
       if step >= schedule.num_steps:
         checkpoints.close()
         logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
         return state
-    dataset = prepare(config.data)
+    dataset = prepare(config.data, config.seed)
     if not is_there:
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
     claim_workdir(workdir, config)
     if parallel.is_primary():
       claim_data(workdir, dataset)
-    if checkpoints is None:
-      checkpoints, state = Checkpoints(workdir, config.train.keep_checkpoints), init_state(game)
+    checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
+    state = state if step else init_state(game)
     return _train(game, schedule, dataset, state, step, workdir, checkpoints)
 
 
@@ -165,8 +168,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
   config = game.config
   run_step = {robust: parallel.make_train_step(game, robust=robust) for robust in (False, True)}
   run_cycles = parallel.make_train_cycles(game)
-  columns = pictures.make_sample_columns(game, GRID_SEEDS if config.model.stochastic else 1)
-  examples = np.asarray(dataset.val[:GRID_ROWS], np.float32) / 255
+  draw_progress = pictures.make_progress_picture(game, dataset.val)
   batches = feed.batches(
     feed.make_fetch(dataset.train, config.data.placement),
     schedule.dispatches(step),
@@ -194,7 +196,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       writers.write_scalars(step, clock.log(step, scalars))
     drawing = schedule.due(step, schedule.image_every)
     if drawing and parallel.is_primary():
-      grid = pictures.draw_grid(columns(parallel.to_host_state(state), examples))
+      grid = draw_progress(parallel.to_host_state(state))
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
@@ -270,7 +272,8 @@ class Clock:
 
 def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:
   """Logs the sizes of data and networks, and their arithmetic; the table of all parameters goes to parameters.txt."""
-  logging.info("%d training and %d validation images in %s", len(dataset.train), len(dataset.val), dataset.folder)
+  place = f"in {dataset.folder}" if dataset.folder else "drawn"
+  logging.info("%d training and %d validation examples %s", len(dataset.train), len(dataset.val), place)
   model = game.config.model
   logging.info("%s", precision.describe(model.dtype, model.precision, jax.default_backend()))
   tables = []
