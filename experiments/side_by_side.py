@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from experiments.command import log_progress
 from experiments.training import Stopped
 from prt_jax.cores import num_cores
+from prt_jax.devices import may_be_an_accelerator
 from prt_jax.errors import UserError
-from prt_jax.parallel import may_be_an_accelerator
 from prt_jax.train import StopRequest
 
 

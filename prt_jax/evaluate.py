@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import gallery, parallel, report, statistics
+from prt_jax import devices, gallery, report, statistics
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
@@ -59,7 +59,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   """
   started = time.monotonic()
   config = evaluation_config(config)
-  game = make_game(config, axis_name=parallel.AXIS, dtype=MEASURING["dtype"])
+  game = make_game(config, axis_name=devices.AXIS, dtype=MEASURING["dtype"])
   check_images(game)
   check_fields(config)
   if not (workdir / "config.json").exists():
@@ -157,8 +157,8 @@ def check_count(config: ConfigDict, dataset: Dataset) -> None:
 def check_fields(config: ConfigDict) -> None:
   """UserError for evaluation fields that cannot work, before anything is compiled."""
   evaluation = config.eval
-  parallel.check_single_host("evaluation")
-  parallel.check_batch_size("eval.batch_size", evaluation.batch_size)
+  devices.check_single_host("evaluation")
+  devices.check_batch_size("eval.batch_size", evaluation.batch_size)
   if evaluation.num_neighbors >= evaluation.num_examples:
     raise UserError(
       f"eval.num_neighbors={evaluation.num_neighbors} needs more than that many examples, "
@@ -243,7 +243,7 @@ def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_
   progress = Progress("inputs", store.done, store.num_examples)
   for first, stop in store.batches(evaluation.batch_size):
     with timed(seconds, "model"):
-      mine = parallel.local_rows(padded_rows(rows, first, evaluation.batch_size))
+      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
       batch = probe.begin(dataset.val[mine], mine)
       values = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
       at_random = probe.attacked(batch, probe.random_delta(batch))
@@ -252,12 +252,12 @@ def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_
       values |= probe.spread(batch, evaluation.num_std_seeds)[0]
       if lpips:
         values["lpips_style"] = lpips(batch)
-      values = parallel.gather_examples(values)
+      values = devices.gather_examples(values)
     rows_of = {"values": np.stack([values[name] for name in columns], -1)}
     if extractor:
       with timed(seconds, "features"):
         pair = features(batch.restored[:, 0]), features(batch.x)
-        rows_of["features"], rows_of["original_features"] = parallel.gather_examples(pair)
+        rows_of["features"], rows_of["original_features"] = devices.gather_examples(pair)
     store.write({name: array[: stop - first] for name, array in rows_of.items()})
     progress.show(store.done)
   return store
@@ -278,10 +278,10 @@ def run_strong_pass(probe: Probe, dataset: Dataset, folder, protocol, seconds) -
   progress = Progress("inputs under the stronger attack", store.done, store.num_examples)
   for first, stop in store.batches(evaluation.batch_size):
     with timed(seconds, "strong_attack"):
-      mine = parallel.local_rows(padded_rows(rows, first, evaluation.batch_size))
+      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
       batch = probe.begin(dataset.val[mine], mine)
       values = probe.attacked(batch, probe.strong_attack(batch, probe.attack(batch)))
-      values = parallel.gather_examples(values)
+      values = devices.gather_examples(values)
     store.write({"values": np.stack([values[name] for name in STRONG_COLUMNS], -1)[: stop - first]})
     progress.show(store.done)
   return store
@@ -303,8 +303,8 @@ def reference_features(config: ConfigDict, dataset: Dataset, extractor: Extracto
       progress = Progress("reference images", store.done, len(rows))
       with timed(seconds, "reference"):
         for first, stop in store.batches(config.eval.batch_size):
-          mine = parallel.local_rows(padded_rows(rows, first, config.eval.batch_size))
-          store.write({"features": parallel.gather_examples(features(dataset.train[mine]))[: stop - first]})
+          mine = devices.local_rows(padded_rows(rows, first, config.eval.batch_size))
+          store.write({"features": devices.gather_examples(features(dataset.train[mine]))[: stop - first]})
           progress.show(store.done)
   return store.arrays["features"]
 

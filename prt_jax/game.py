@@ -15,6 +15,7 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from prt_jax import devices
 from prt_jax.config_check import checked
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
@@ -119,7 +120,7 @@ def make_game(
     config, degradation, axis_name=axis_name, platform=platform, dtype=DTYPES[dtype or model.dtype]
   )
   # An accelerator wants work in parallel.
-  seeds_at_once = players.seeds_at_once_on_cpu if (platform or jax.default_backend()) == "cpu" else 0
+  seeds_at_once = players.seeds_at_once_on_cpu if (platform or devices.backend()) == "cpu" else 0
   return Game(
     generator=players.generator,
     critic=players.critic,
@@ -144,7 +145,7 @@ def init_state(game: Game) -> TrainState:
   """The state before the first step; a pure function of the config (its seed included)."""
   # Compiled as one program: op by op, the first call would compile hundreds of small ones. It runs once, and on a CPU
   # LLVM would spend nine tenths of its time on optimising the random number generators.
-  options = _QUICK_COMPILE if jax.default_backend() == "cpu" else None
+  options = _QUICK_COMPILE if devices.backend() == "cpu" else None
   state = jax.jit(lambda: _init_state(game), compiler_options=options)()
   return state.replace(key=jax.random.key(game.config.seed))
 

@@ -12,7 +12,7 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import feed, parallel, pictures, precision
+from prt_jax import devices, feed, pictures, precision
 from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
@@ -21,6 +21,7 @@ from prt_jax.data_identity import claim_data
 from prt_jax.errors import UserError
 from prt_jax.game import Game, empty_state, init_state, make_game
 from prt_jax.state import TrainState
+from prt_jax.step import make_train_cycles, make_train_step
 from prt_jax.stop_request import StopRequest
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import SPEED_SCALARS, Writers
@@ -58,7 +59,7 @@ def make_schedule(game: Game, until: int | None = None) -> Schedule:
   every = {
     name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
   }
-  count = train.steps_per_dispatch or parallel.default_steps_per_dispatch(game)
+  count = train.steps_per_dispatch or devices.default_steps_per_dispatch(len(game.cycle))
   if not train.steps_per_dispatch and any(steps % count for steps in every.values()):
     count = 1
   if count < 1 or (count > 1 and count % len(game.cycle)):
@@ -89,9 +90,9 @@ def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -
       The last good checkpoint is kept.
   """
   config = checked(config)
-  game = make_game(config, axis_name=parallel.AXIS)
+  game = make_game(config, axis_name=devices.AXIS)
   schedule = make_schedule(game, until)
-  parallel.check_batch_size("train.batch_size", config.train.batch_size)
+  devices.check_batch_size("train.batch_size", config.train.batch_size)
   with contextlib.ExitStack() as stack:
     # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
     if is_there := workdir.exists():
@@ -110,7 +111,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
     claim_workdir(workdir, config)
-    if parallel.is_primary():
+    if devices.is_primary():
       claim_data(workdir, dataset)
     checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
     state = state if step else init_state(game)
@@ -119,7 +120,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -
 
 def writing(workdir: pathlib.Path):
   """The lock of a run's workdir, held by the one process that writes there."""
-  return one_writer(workdir) if parallel.is_primary() else contextlib.nullcontext()
+  return one_writer(workdir) if devices.is_primary() else contextlib.nullcontext()
 
 
 def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -127,7 +128,7 @@ def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
   has_trained = any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists()
   if has_trained or not is_of_a_run(workdir / "config.json", config):
     check_workdir(workdir, config)
-  elif parallel.is_primary():
+  elif devices.is_primary():
     for name in ("config.json", DATA_FILE):
       (workdir / name).unlink(missing_ok=True)
 
@@ -143,7 +144,7 @@ def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
 def _train(game, schedule, dataset, state, step, workdir, checkpoints):
   config = game.config
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
-  writers = Writers(workdir, config, step, primary=parallel.is_primary())
+  writers = Writers(workdir, config, step, primary=devices.is_primary())
   try:
     _describe(game, state, dataset, workdir)
     with StopRequest() as stop:
@@ -166,8 +167,8 @@ def _train(game, schedule, dataset, state, step, workdir, checkpoints):
 
 def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
   config = game.config
-  run_step = {robust: parallel.make_train_step(game, robust=robust) for robust in (False, True)}
-  run_cycles = parallel.make_train_cycles(game)
+  run_step = {robust: make_train_step(game, robust=robust) for robust in (False, True)}
+  run_cycles = make_train_cycles(game)
   draw_progress = pictures.make_progress_picture(game, dataset.val)
   batches = feed.batches(
     feed.make_fetch(dataset.train, config.data.placement),
@@ -177,7 +178,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     num_examples=len(dataset.train),
   )
   clock = Clock(game, schedule, step)
-  state = parallel.replicate(state)
+  state = devices.replicate(state)
   started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
     program = run_step[game.cycle[first % len(game.cycle)]] if count == 1 else run_cycles
@@ -195,18 +196,18 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       check_finite(scalars, step, schedule.log_every, checkpoints.describe_latest())
       writers.write_scalars(step, clock.log(step, scalars))
     drawing = schedule.due(step, schedule.image_every)
-    if drawing and parallel.is_primary():
-      grid = draw_progress(parallel.to_host_state(state))
+    if drawing and devices.is_primary():
+      grid = draw_progress(state.on_host())
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
-    stopping = parallel.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
+    stopping = devices.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
     if schedule.due(step, schedule.checkpoint_every) or stopping:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)
     if stopping:
       break
-  return parallel.to_host_state(state), step
+  return state.on_host(), step
 
 
 def interval_means(state: TrainState) -> dict[str, float]:
@@ -275,7 +276,7 @@ def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.
   place = f"in {dataset.folder}" if dataset.folder else "drawn"
   logging.info("%d training and %d validation examples %s", len(dataset.train), len(dataset.val), place)
   model = game.config.model
-  logging.info("%s", precision.describe(model.dtype, model.precision, jax.default_backend()))
+  logging.info("%s", precision.describe(model.dtype, model.precision, devices.backend()))
   tables = []
   for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
     logging.info("%s: %s parameters", player, f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}")
@@ -284,5 +285,5 @@ def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.
     except ImportError:
       continue
     tables.append(f"{player}\n{parameter_overview.get_parameter_overview(params, include_stats=False)}\n")
-  if tables and parallel.is_primary():
+  if tables and devices.is_primary():
     (workdir / "parameters.txt").write_text("\n".join(tables))

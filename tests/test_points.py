@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import toy_disk
-from prt_jax import evaluate, parallel, pictures, plan
+from prt_jax import devices, evaluate, pictures, plan
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.game import draw_noise, init_state, make_game, restore
 from prt_jax.randomness import example_keys
 from prt_jax.restorers.user_restorer import load_restorer
-from prt_jax.step import generator_step, training_step
+from prt_jax.step import generator_step, make_train_step, training_step
 from tests.commands import run
 
 POINTS = np.random.default_rng(0).uniform(-0.7, 0.7, (32, 2)).astype(np.float32)
@@ -32,9 +32,9 @@ def tiny(variant="stochastic-robust", **fields) -> ConfigDict:
 
 
 def test_four_devices_agree_with_one():
-  spread = make_game(tiny("stochastic-erratic"), axis_name=parallel.AXIS)
+  spread = make_game(tiny("stochastic-erratic"), axis_name=devices.AXIS)
   alone = make_game(tiny("stochastic-erratic"))
-  four = parallel.make_train_step(spread, robust=False)(parallel.replicate(init_state(spread)), POINTS.reshape(4, 8, 2))
+  four = make_train_step(spread, robust=False)(devices.replicate(init_state(spread)), POINTS.reshape(4, 8, 2))
   one = jax.jit(functools.partial(training_step, alone, robust=False))(init_state(alone), POINTS)
   for ours, theirs in zip(jax.tree.leaves(one.generator_params), jax.tree.leaves(four.generator_params), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -105,7 +105,7 @@ def test_what_is_for_images_alone_says_so(tmp_path):
     evaluate.evaluate(config, tmp_path / "run")
   with pytest.raises(UserError, match="holds a run of points: it restores no images"):
     load_restorer(str(tmp_path / "run"))
-  with pytest.raises(UserError, match="',demo'$"):
+  with pytest.raises(UserError, match=r"',demo'$"):
     toy_disk.get_config("stochastic-robust,mini")
 
 

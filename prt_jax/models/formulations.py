@@ -9,7 +9,7 @@ with strided pools, 43 with folded kernels written out. A GPU's choice is a TPU'
 
 import dataclasses
 
-import jax
+from prt_jax import devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,4 +49,4 @@ FORMULATIONS = {
 
 def formulation_of(platform: str | None) -> Formulation:
   """The formulation for 'cpu', 'gpu' or 'tpu'; None = JAX's default backend."""
-  return FORMULATIONS[platform or jax.default_backend()]
+  return FORMULATIONS[platform or devices.backend()]

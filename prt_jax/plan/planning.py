@@ -20,7 +20,7 @@ from prt_jax.targets import Target
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
 # TPU's system keeps a few hundred MB.
 USABLE_SHARE = {"gpu": 0.75, "tpu": 0.95}
-STEPS_PER_DISPATCH = 30  # of an accelerator, where the config leaves it open: see parallel.default_steps_per_dispatch
+STEPS_PER_DISPATCH = 30  # of an accelerator, where the config leaves it open: see devices.default_steps_per_dispatch
 ROUND_BATCHES_TO = 8
 
 

@@ -7,9 +7,17 @@ from configs import toy_disk
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 
-# Recorded from the experiments' own code, before points were a data source: first and last of training, last validation.
+# Recorded from the experiments' code of before points were a data source: first and last of training, last validation.
 RECORDED = {
-}
+  ("disk", 0): [
+    (-0.5079852938652039, -0.5907167792320251), (-0.6679123044013977, -0.026295367628335953),
+    (0.027583783492445946, 0.8203222155570984),
+  ],
+  ("ellipses", 3): [
+    (0.03662306070327759, 0.8818217515945435), (-0.3431910574436188, 0.09243277460336685),
+    (0.28945648670196533, -0.5622546672821045),
+  ],
+}  # fmt: skip
 
 
 def data(**fields):

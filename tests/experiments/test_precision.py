@@ -7,7 +7,7 @@ import pytest
 
 from experiments import precision
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
-from prt_jax import parallel
+from prt_jax import devices
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
@@ -119,7 +119,7 @@ def test_float32s_numbers_are_the_evaluations_and_bfloat16s_are_not(tiny_config,
   images = prepare(config.data).val
   rows = evaluation_rows(images, 4)
   columns = precision.measure(config, weights, images, rows, (1.0, 1e-4), ("float32", "bfloat16 products"))
-  probe = Probe(make_game(config, axis_name=parallel.AXIS), weights)
+  probe = Probe(make_game(config, axis_name=devices.AXIS), weights)
   batch = probe.begin(images[rows][:, None], rows[:, None])
   theirs = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
   ours = columns["float32"]
