@@ -96,7 +96,7 @@ def draw_points(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
   Columns of another dimension (a measurement's) are left out.
   """
   clouds = [(title, np.nan_to_num(points)) for title, points in columns if points.shape[-1] == 2]
-  reach = 1.1 * max(float(np.abs(points).max()) for _, points in clouds)
+  reach = 1.1 * max(float(np.abs(points).max()) for _, points in clouds) or 1.0
   tiles = []
   for title, points in clouds:
     across, up = np.round((points / reach + 1) / 2 * (PLANE - 1)).astype(int).T

@@ -78,8 +78,9 @@ def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | No
     UserError: no workdir of a training, a run of another config, no such checkpoint, a damaged one.
   """
   workdir = pathlib.Path(workdir).expanduser()
+  own = read_config(workdir)
   if config is None:
-    config = read_config(workdir)
+    config = own
   else:
     check_workdir(workdir, config)
   try:

@@ -1,5 +1,7 @@
 """A run read back from its workdir: its own numbers, at the step that was asked for, and no other run's."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def test_a_run_comes_back_bit_for_bit_and_nothing_is_initialised_for_it(workdir,
       run.state.generator_params, run.state.critic_params, run.state.batch_stats, run.state.generator_optimizer
     )
     jax.tree.map(np.testing.assert_array_equal, saved_trees, found_trees)
-    assert run.config.to_json() == tiny_config.to_json()
+    assert json.loads(run.config.to_json()) == json.loads(tiny_config.to_json())
     assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(run.weights))
   assert jax.random.key_data(run.state.key).tolist() == jax.random.key_data(saved.key).tolist()
 
@@ -56,3 +58,10 @@ def test_a_config_of_ones_own_may_differ_in_what_is_free_alone(workdir, tiny_con
   tiny_config.model.width = 4
   with pytest.raises(UserError, match=r"model\.width is 2 there, 4 here"):
     load_run(workdir, config=tiny_config)
+
+
+def test_a_folder_without_a_run_is_left_as_it_is(tiny_config, tmp_path):
+  for config in (None, tiny_config):
+    with pytest.raises(UserError, match="is no workdir of a training run"):
+      load_run(tmp_path / "nothing", config=config)
+  assert not (tmp_path / "nothing").exists()
