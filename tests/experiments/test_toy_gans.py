@@ -24,11 +24,12 @@ RECORDED = {
     "critic_gradient_norm": 0.07517654448747635, "generator_loss": 0.753925085067749, "r1": 0.00013595231575891376,
     "generator_gradient_norm": 0.004000962246209383,
   }, [0.20185115933418274, 0.19286315143108368, 0.19519317150115967, 0.20724202692508698]),
-  "RobustStoGAN": (2, {"attack.num_seeds": 2, "optim.robust_every_steps": 3}, {
-    "critic_loss": 1.3857015371322632, "critic_real": -0.049767959862947464, "critic_fake": -0.052256029099226,
-    "critic_gradient_norm": 0.055135328322649, "generator_loss": 0.7194616198539734, "r1": 0.00023394078016281128,
-    "generator_gradient_norm": 0.008125531487166882, "delta_norm": 0.0009999991161748767,
-  }, [-0.184596985578537, -0.17586994171142578, -0.1692652553319931, -0.1690194010734558]),
+  # eps: a change of the output that float32 resolves.
+  "RobustStoGAN": (2, {"attack.num_seeds": 2, "optim.robust_every_steps": 3, "attack.eps": 0.3}, {
+    "critic_loss": 1.385684847831726, "critic_real": -0.049768272787332535, "critic_fake": -0.05229093134403229,
+    "critic_gradient_norm": 0.05520024523139, "generator_loss": 0.7194795608520508, "r1": 0.00023402321676257998,
+    "generator_gradient_norm": 0.01856672763824463, "robustness_loss": 8.392366908083204e-07,
+  }, [-0.1863030195236206, -0.17896270751953125, -0.17297959327697754, -0.17264115810394287]),
 }  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def test_any_number_of_steps_is_reached_and_the_run_goes_on_from_there(tmp_path)
 
 @pytest.mark.parametrize("estimator", RECORDED)
 def test_a_training_is_the_one_of_the_published_numbers(estimator, tmp_path):
-  """Data, noise, attack starts and order: each of them moves these means over steps 7 to 12 by a percent or more."""
+  """Other data, noise, order or attack starts move some of these means by a multiple of the tolerance."""
   seed, fields, scalars, outputs = RECORDED[estimator]
   train(Run(estimator, seed).config(SMOKE_FIELDS | fields), tmp_path / "run", 12)
   trained = load_run(tmp_path / "run")
