@@ -125,8 +125,8 @@ def estimate(numbers: dict, target: targets.Target, dtype: str, chips: int = 1) 
   }
 
 
-def lower(step: str, config, devices):
-  """One step of a config, lowered for these devices with the shapes of its arguments, each chip its part of the batch.
+def lower(step: str, config, described):
+  """One step of a config, lowered for the described devices with its arguments' shapes, each its part of the batch.
 
   Of STEPS: 'critic' is its step alone, 'plain' and 'robust' are a critic step and a generator step, 'cycle' is one
   cycle in a loop as training runs it, 'attack' one step of the inner search for all seeds.
@@ -134,13 +134,13 @@ def lower(step: str, config, devices):
   import jax
   import numpy as np
 
-  from prt_jax import parallel
+  from prt_jax import devices
   from prt_jax.game import make_game, state_shapes
-  from prt_jax.step import critic_step
+  from prt_jax.step import critic_step, make_train_cycles, make_train_step
 
-  chips = len(devices)
-  platform = "tpu" if devices[0].platform == "tpu" else "gpu"
-  game = make_game(config, axis_name=parallel.AXIS, platform=platform)
+  chips = len(described)
+  platform = "tpu" if described[0].platform == "tpu" else "gpu"
+  game = make_game(config, axis_name=devices.AXIS, platform=platform)
   state = state_shapes(game)
   batch = config.train.batch_size // chips
 
@@ -149,20 +149,20 @@ def lower(step: str, config, devices):
 
   image = game.degradation.image_shape
   if step == "critic":
-    mapped = parallel.over_devices(lambda state, x: critic_step(game, state, x, state.key)[0], devices)
+    mapped = devices.over_devices(lambda state, x: critic_step(game, state, x, state.key)[0], described)
     return mapped.lower(state, spread(batch, *image))
   if step == "cycle":
-    cycles = parallel.make_train_cycles(game, devices)
+    cycles = make_train_cycles(game, described)
     return cycles.lower(state, spread(len(game.cycle), batch, *image, dtype=np.uint8))
   if step == "attack":
     seeds = config.attack.num_seeds
-    mapped = parallel.map_examples(functools.partial(_attack, game), 3, devices)
+    mapped = devices.map_examples(functools.partial(_attack, game), 3, described)
     y = spread(batch, *game.degradation.measurement_shape)
     z = tuple(spread(seeds, batch, *shape) for shape in game.noise_shapes)
     return mapped.lower(
       (state.generator_params, state.batch_stats, state.key), y, z, spread(seeds, batch, *_estimated_shape(game, image))
     )
-  return parallel.make_train_step(game, robust=step == "robust", devices=devices).lower(
+  return make_train_step(game, robust=step == "robust", devices=described).lower(
     state, spread(batch, *image, dtype=np.uint8)
   )
 
@@ -258,9 +258,9 @@ def main(argv: list[str]) -> None:
   config.model.dtype = args.dtype or config.model.dtype
   rows = read_rows(args.json)
   compilers.prepare(target.kind)
-  from prt_jax import parallel
+  from prt_jax import devices
 
-  parallel.check_batch_size("--batch", config.train.batch_size, args.chips)
+  devices.check_batch_size("--batch", config.train.batch_size, args.chips)
   record = settings.provenance("benchmarks.compiled", config)
   about = {"config": args.config, **record["settings"], "jax": record["versions"]["jax"]} | {
     name: record[name] for name in ("command", "date", "versions")

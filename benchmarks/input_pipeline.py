@@ -78,13 +78,14 @@ class _TrainingStep:
   """The plain training step of a config, compiled once for all sources."""
 
   def __init__(self, config):
-    from prt_jax import parallel
+    from prt_jax import devices
     from prt_jax.game import init_state, make_game
+    from prt_jax.step import make_train_step
 
-    game = make_game(config, axis_name=parallel.AXIS)
+    game = make_game(config, axis_name=devices.AXIS)
     self.batch_size, self.seed = config.train.batch_size, config.seed
-    self.run = parallel.make_train_step(game, robust=False)
-    self.new_state = lambda: parallel.replicate(init_state(game))
+    self.run = make_train_step(game, robust=False)
+    self.new_state = lambda: devices.replicate(init_state(game))
 
 
 def measure(step: _TrainingStep, data, placement: str, args) -> dict:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from prt_jax import parallel
+from prt_jax import devices
 from prt_jax.game import Game, init_state, make_game, state_shapes
 from prt_jax.step import critic_step, generator_step
 
@@ -29,7 +29,7 @@ def make_spread_out_steps(game: Game) -> dict:
   """The same over all devices, as training runs them: (state, images [devices,B,H,W,3]) -> state, without scalars."""
 
   def spread_out(step):
-    return parallel.over_devices(lambda state, images: step(game, state, images, state.key)[0])
+    return devices.over_devices(lambda state, images: step(game, state, images, state.key)[0])
 
   return {step: spread_out(function) for step, function in FUNCTIONS.items()}
 

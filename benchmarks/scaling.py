@@ -27,17 +27,17 @@ def measure(config, num_devices: int, repeats: int) -> dict:
   import jax
 
   from benchmarks.jax_steps import make_pixels
-  from prt_jax import parallel
+  from prt_jax import devices
   from prt_jax.game import init_state, make_game
   from prt_jax.step import training_step
 
-  devices = jax.local_devices()[:num_devices]
-  game = make_game(config, axis_name=parallel.AXIS)
+  used = jax.local_devices()[:num_devices]
+  game = make_game(config, axis_name=devices.AXIS)
 
   def mapped(state, batch):
     return training_step(game, state, batch, robust=True)
 
-  step = jax.pmap(mapped, axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+  step = jax.pmap(mapped, axis_name=devices.AXIS, in_axes=(None, 0), out_axes=None, devices=used)
   pixels = make_pixels(config)
   batch = pixels.reshape(num_devices, -1, *pixels.shape[1:])
   state = init_state(game)

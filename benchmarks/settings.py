@@ -67,7 +67,7 @@ def select_device(device: str, config: ConfigDict) -> None:
 
   Args:
     device: "cpu", "gpu" or "tpu".
-    config: of the step, which uses a CPU as training does: see parallel.use_all_cores.
+    config: of the step, which uses a CPU as training does: see devices.use_all_cores.
 
   Raises:
     UserError: the machine has no such device, or JAX was installed without its plugin.
@@ -75,11 +75,11 @@ def select_device(device: str, config: ConfigDict) -> None:
   os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
   import jax
 
-  from prt_jax import parallel
+  from prt_jax import devices
 
   jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}[device])
   if device == "cpu":
-    parallel.use_all_cores(config.model.width)
+    devices.use_all_cores(config.model.width)
   try:
     jax.devices()
   except RuntimeError as error:

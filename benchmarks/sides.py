@@ -46,8 +46,9 @@ def make_jax_side(row, config, device, precision, _):
   import numpy as np
 
   from benchmarks.jax_steps import SINGLE_STEPS, make_pixels, make_spread_out_steps
-  from prt_jax import parallel
+  from prt_jax import devices
   from prt_jax.game import init_state, make_game
+  from prt_jax.step import make_train_cycles, make_train_step
 
   if device != "cpu" and len(jax.devices()) > 1:
     raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")
@@ -55,12 +56,12 @@ def make_jax_side(row, config, device, precision, _):
     config.model.dtype = JAX_ROWS[row]["dtype"]
   if device != "cpu":
     jax.config.update("jax_default_matmul_precision", {"float32": "highest", "tf32": "tensorfloat32"}[precision])
-  game = make_game(config, axis_name=parallel.AXIS)
+  game = make_game(config, axis_name=devices.AXIS)
   pixels = make_pixels(config)
   pixels = pixels.reshape(jax.device_count(), -1, *pixels.shape[1:])
-  images = parallel.to_devices(pixels.astype(np.float32) / 255)
+  images = devices.to_devices(pixels.astype(np.float32) / 255)
   initial = init_state(game)
-  current = {step: parallel.replicate(initial) for step in SINGLE_STEPS}
+  current = {step: devices.replicate(initial) for step in SINGLE_STEPS}
   steps = make_spread_out_steps(game)
   programs, run = {}, {}
 
@@ -76,18 +77,18 @@ def make_jax_side(row, config, device, precision, _):
     return compiled(step, start)
 
   def compile_cycle():
-    current["cycle"] = parallel.replicate(initial)
-    count = parallel.default_steps_per_dispatch(game)
+    current["cycle"] = devices.replicate(initial)
+    count = devices.default_steps_per_dispatch(len(game.cycle))
     batch = pixels if count == 1 else np.repeat(pixels[:, None], count, 1)
-    batch = parallel.to_devices(batch)
+    batch = devices.to_devices(batch)
     start = time.perf_counter()
     if count == 1:
-      steps = {robust: parallel.make_train_step(game, robust=robust) for robust in set(game.cycle)}
+      steps = {robust: make_train_step(game, robust=robust) for robust in set(game.cycle)}
       steps = {robust: step.lower(current["cycle"], batch).compile() for robust, step in steps.items()}
       programs["cycle"] = list(steps.values())
       sequence = [steps[robust] for robust in game.cycle]
     else:
-      programs["cycle"] = sequence = [parallel.make_train_cycles(game).lower(current["cycle"], batch).compile()]
+      programs["cycle"] = sequence = [make_train_cycles(game).lower(current["cycle"], batch).compile()]
 
     def one():
       for program in sequence:

@@ -1,6 +1,6 @@
 """Paper A's toy GANs on the disk (Sec. 4.1 and 5.1, App. E.1): X uniform on the unit disk, Y its first coordinate.
 
-Run: python -m experiments.toy_gans
+Run: python -m experiments.toy_gans, or one GAN: python -m prt_jax.main --config=toy_disk:stochastic-robust[,demo]
 Published (precision / recall, sqrt(R) in 1e-3): deterministic-erratic 1.00 / .224, 3.62;
   deterministic-robust 1.00 / .017, 0.77; stochastic-erratic .98 / .98, 0.13; stochastic-robust .95 / .99, 0.51.
 Measured here: docs/toys.md.
@@ -22,4 +22,10 @@ def get_config(arg=VARIANTS[0]):
     num_steps=20_000, batch_size=256, log_every_steps=900, checkpoint_every_steps=900, image_every_steps=900,
     steps_per_dispatch=300, keep_checkpoints=5,
   )  # fmt: skip
-  return finish(config, arg)
+  return finish(config, arg, {"demo": _demo})
+
+
+def _demo(config):
+  config.model.update(width=64, critic_width=64)
+  config.attack.num_seeds = 2
+  config.train.update(num_steps=900, log_every_steps=300, checkpoint_every_steps=300, image_every_steps=300)

@@ -11,7 +11,7 @@ from absl import logging
 
 from experiments.results import FOLDER
 from experiments.toy_runs import SMOKE_EVALUATION, SMOKE_FIELDS
-from experiments.toy_training import Stopped
+from experiments.training import Stopped
 from prt_jax.errors import UserError
 from prt_jax.stop_request import EXIT_CODE
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments.command import run_command
 from experiments.figures import BLUE, GREY, VERMILLION, new_figure, save_figure, scatter_points
-from experiments.points import disk
 from experiments.results import FOLDER, format_table, mean_and_spread, write_results
+from prt_jax.data.points_source import disk
 from prt_jax.metrics import precision_recall
 
 ALPHAS = {"Robust": 1, "Erratic": 50}

@@ -1,7 +1,6 @@
 """The runs behind the papers' comparisons on images: which config each has, where it lives, what its reports say."""
 
 import argparse
-import ast
 import importlib
 import json
 import pathlib
@@ -11,16 +10,14 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from experiments.fields import add_set_argument, parse_fields
 from experiments.results import FOLDER, mean_and_spread
 from experiments.side_by_side import default_jobs, run_all
-from experiments.toy_training import Stopped
-from prt_jax import evaluate, parallel, report, train
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from experiments.training import train
+from prt_jax import devices, evaluate, report
 from prt_jax.config import SCALES, VARIANTS
 from prt_jax.errors import UserError
-from prt_jax.game import Game, init_state, make_game
-from prt_jax.precision import MEASURING
-from prt_jax.state import TrainState
+from prt_jax.runs import Run, load_run
 
 SCORES = (
   "frechet", "precision", "recall", "per_pixel_std", "robustness_db", "strong_robustness_db", "ai_psnr_db",
@@ -59,16 +56,13 @@ class ImageRun(NamedTuple):
     return f"{self.config}-{self.variant}-{self.scale}-seed{self.seed}"
 
   def make_config(self) -> ConfigDict:
-    """The run's config, locked; UserError for a field that does not exist."""
+    """The run's config, locked; UserError where configs/ has no such file."""
     try:
       module = importlib.import_module(f"configs.{self.config}")
     except ModuleNotFoundError as error:
       raise UserError(f"configs/ has no {self.config}.py: --config names a file of it, inpaint for example") from error
     config = module.get_config(self.variant if self.scale == "paper" else f"{self.variant},{self.scale}")
-    try:
-      config.update_from_flattened_dict({"seed": self.seed, **self.fields})
-    except (KeyError, AttributeError, TypeError) as error:
-      raise UserError(f"{error}: prt_jax/config.py lists all fields") from error
+    config.update_from_flattened_dict({"seed": self.seed, **self.fields})
     return config
 
 
@@ -79,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
   parser.add_argument("--feature_weights", default="", help="SqueezeNet 1.1 .npz: a second evaluation, in its features")
   parser.add_argument("--seeds", type=int, default=2, help="runs of each variant")
   parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, help="those to train")
-  parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="config fields to change in all runs")
+  add_set_argument(parser)
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs") / name, help="of all runs; resumed")
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figures go")
   parser.add_argument("--collect", action="store_true", help="train nothing: report the runs that are complete")
@@ -95,15 +89,7 @@ def config_fields(args: argparse.Namespace) -> dict[str, object]:
     args.scale, args.seeds, args.feature_weights, args.jobs = "mini", 1, "", 1
   fields = {"data.source": "folder", "data.path": args.path} if args.path else {}
   fields |= SMOKE_FIELDS if args.smoke else {}
-  for text in args.set:
-    name, equals, value = text.partition("=")
-    if not equals:
-      raise UserError(f"--set {text}: write FIELD=VALUE, for example --set optim.r1_weight=0.1")
-    try:
-      fields[name] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-      fields[name] = value
-  return fields
+  return fields | parse_fields(args.set)
 
 
 def train_all(runs: Sequence[ImageRun], workdir: pathlib.Path, feature_weights: str, jobs: int) -> None:
@@ -115,8 +101,7 @@ def train_and_evaluate(run: ImageRun, workdir: pathlib.Path, feature_weights: st
   """Trains a run, from where it is, and evaluates it."""
   config = run.make_config()
   set_up(config)
-  if train.train(config, workdir / run.name) is None:
-    raise Stopped("stopped, saved: the same command resumes")
+  train(config, workdir / run.name)
   evaluated(run, workdir, feature_weights)
 
 
@@ -139,7 +124,7 @@ def evaluated(run: ImageRun, workdir: pathlib.Path, feature_weights: str) -> dic
 
 def set_up(config: ConfigDict) -> None:
   """What a process does before its first run: chooses the CPU's convolutions, keeps compiled programs."""
-  parallel.use_all_cores(config.model.width)
+  devices.use_all_cores(config.model.width)
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.data.cache_dir).expanduser() / "xla"))
 
 
@@ -148,18 +133,13 @@ def complete(config: ConfigDict, folder: pathlib.Path) -> bool:
   return (folder / "checkpoints" / str(config.train.num_steps)).is_dir()
 
 
-def load(run: ImageRun, workdir: pathlib.Path) -> tuple[Game, TrainState]:
-  """A complete run's game, outside any device axis, and its last state."""
+def load(run: ImageRun, workdir: pathlib.Path) -> Run:
+  """A complete run after its last step."""
   config, folder = run.make_config(), workdir / run.name
   set_up(config)
   if not complete(config, folder):
     raise UserError(f"{folder} holds no complete run: train it first")
-  claim_workdir(folder, config)
-  checkpoints = Checkpoints(folder, config.train.keep_checkpoints)
-  game = make_game(config, dtype=MEASURING["dtype"])
-  state = checkpoints.restore(init_state(game), checkpoints.find(config.train.num_steps))
-  checkpoints.close()
-  return game, state
+  return load_run(folder, config.train.num_steps, config)
 
 
 def run_scores(reports: dict[str, dict], features: str) -> dict:

@@ -7,7 +7,6 @@ each against its joint index, the root of the Frechet distance of joint features
 import argparse
 import importlib
 import itertools
-import json
 import pathlib
 import time
 
@@ -16,21 +15,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.command import run_command
+from experiments.fields import add_set_argument, parse_fields
 from experiments.figures import BLUE, VERMILLION, new_figure, save_figure
 from experiments.image_runs import set_up
 from experiments.results import FOLDER, format_table, write_results
 from experiments.side_by_side import default_jobs, run_all
-from experiments.toy_training import Stopped
+from experiments.training import train
 from prt_jax import evaluate
-from prt_jax.checkpoints import Checkpoints
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.posterior import Weights, draw, make_restore, measure
-from prt_jax.precision import MEASURING
-from prt_jax.train import train
+from prt_jax.runs import load_run
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
 NOISE_STDS = (0.0, 0.05)  # of the measurement, pixels in [0, 1]
@@ -50,26 +48,9 @@ def make_config(task: str, demo: bool, weight: float, noise_std: float, changes:
   except ModuleNotFoundError:
     raise UserError(f"--task={task}: configs/ has no {task}.py; sr4, sr8 and sr16 are there") from None
   config = module.get_config("deterministic-robust" + (",demo" if demo else ""))
-  try:
-    config.update_from_flattened_dict(changes)
-  except (KeyError, TypeError) as error:
-    raise UserError(f"--set: {str(error).splitlines()[0]}; prt_jax/config.py lists all fields") from error
+  config.update_from_flattened_dict(changes)
   config.optim.robust_weight, config.degradation.noise_std = weight, noise_std
   return config
-
-
-def parse_changes(texts: list[str]) -> dict:
-  """["GROUP.FIELD=VALUE", ...] -> {field: value}; a value is JSON where it can be, otherwise text."""
-  changes = {}
-  for text in texts:
-    field, equals, value = text.partition("=")
-    if not equals:
-      raise UserError(f"--set {text}: write GROUP.FIELD=VALUE")
-    try:
-      changes[field] = json.loads(value)
-    except json.JSONDecodeError:
-      changes[field] = value
-  return changes
 
 
 def joint_index(game: Game, weights: Weights, extractor: Extractor, images: np.ndarray, batch_size: int) -> float:
@@ -94,24 +75,20 @@ def _restore(game, weights, x, rows):
 def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """The report of a run, trained and evaluated from where it was."""
   set_up(config)
-  if train(config, workdir) is None:
-    raise Stopped("stopped, saved: the same command resumes")
+  train(config, workdir)
   return evaluate.evaluate(config, workdir)
 
 
 def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
   """What the sweep shows of a run: its report's numbers and its joint index."""
   report = train_and_evaluate(config, workdir)
-  game = make_game(config, dtype=MEASURING["dtype"])
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  state = checkpoints.restore(init_state(game), report["step"])
-  checkpoints.close()
+  run = load_run(workdir, report["step"], config)
   extractor, _, missing = evaluate.load_networks(config)
   if extractor is None:
     raise UserError(f"the joint index needs features: {missing[0]}")
   images = prepare(config.data).val
   rows = evaluate.evaluation_rows(images, config.eval.num_examples)
-  index = joint_index(game, Weights.of(state), extractor, images[rows], config.eval.batch_size)
+  index = joint_index(run.game, run.weights, extractor, images[rows], config.eval.batch_size)
   results = report["results"]
   lipschitz = "strong_lipschitz" if config.eval.strong_num_examples else "lipschitz"
   return {
@@ -152,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--demo", action="store_true", help="the demo's small net and embedded photographs")
   parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of the robustness term, lambda_R")
   parser.add_argument("--noise_stds", type=float, nargs="+", default=NOISE_STDS, help="pixels in [0, 1]; at most two")
-  parser.add_argument("--set", nargs="+", default=[], metavar="GROUP.FIELD=VALUE", help="changes of the config")
+  add_set_argument(parser)
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/image_tradeoff"), help="of all runs")
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figure go")
   parser.add_argument("--smoke", action="store_true", help="tiny nets for a minute, in a workdir of their own")
@@ -160,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
   args = parser.parse_args(argv)
   if len(args.noise_stds) > 2:
     raise UserError(f"--noise_stds takes at most two values, got {len(args.noise_stds)}: the figure tells two apart")
-  changes = parse_changes(args.set)
+  changes = parse_fields(args.set)
   if args.smoke:
     args.demo, args.weights, args.jobs, changes = True, args.weights[-2:], 1, SMOKE | changes
     args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")

@@ -71,9 +71,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def images_of(run: ImageRun, workdir) -> tuple[np.ndarray, np.ndarray]:
   """A complete run's (reference, restorations), [n,H,W,3]: those of its evaluation, the first draw of each."""
-  game, state = load(run, workdir)
+  trained = load(run, workdir)
+  game = trained.game
   dataset, count = prepare(game.config.data), game.config.eval.num_examples
-  restore = posterior.make_restore(game, posterior.Weights.of(state))
+  restore = posterior.make_restore(game, trained.weights)
 
   @jax.jit
   def restore_batch(x, examples):

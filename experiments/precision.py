@@ -8,7 +8,6 @@ attack of its own, by its own gradients. Writes precision.json. What it showed: 
 
 import argparse
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -23,15 +22,15 @@ from experiments.command import run_command
 from experiments.results import FOLDER, format_table, write_results
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
 from prt_jax import attacks, posterior, statistics
-from prt_jax.checkpoints import Checkpoints, complete_config
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game, make_game
 from prt_jax.metrics import consistency_psnr, psnr
 from prt_jax.posterior import Weights
 from prt_jax.probe import PSNR_CAP
 from prt_jax.randomness import Stream
+from prt_jax.runs import load_run
 
 RADII = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the attack's eps
 TOLERANCE = 0.1  # a K that differs by more from float32's is called drowned
@@ -211,19 +210,6 @@ def summarise(columns: dict[str, dict[str, np.ndarray]], radii: tuple[float, ...
   return summary
 
 
-def load(workdir: pathlib.Path) -> tuple[ConfigDict, Weights, int]:
-  """A run's config, the weights of its newest checkpoint, and that one's step."""
-  try:
-    config = ConfigDict(complete_config(json.loads((workdir / "config.json").read_text())))
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"--restorer {workdir}: no run there ({error}); name the workdir of a training") from error
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  step = checkpoints.find(0)
-  state = checkpoints.restore(init_state(make_game(config)), step)
-  checkpoints.close()
-  return config, Weights.of(state), step
-
-
 def main(argv: list[str] | None = None) -> None:
   """Measures every workdir, prints both tables, writes precision.json."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -234,16 +220,17 @@ def main(argv: list[str] | None = None) -> None:
   started = time.monotonic()
   runs, rows, radius_rows = {}, [], []
   for workdir in args.restorer:
-    config, weights, step = load(workdir)
-    if config.model.kind != "unet":
-      raise UserError(f"--restorer {workdir}: model.kind={config.model.kind!r} restores no images")
+    run = load_run(workdir)
+    config = run.config
+    if not run.game.restores_images:
+      raise UserError(f"--restorer {workdir}: a run of points restores no images")
     images = prepare(config.data).val
     if not 2 <= args.num_examples <= len(images):
       raise UserError(f"--num_examples={args.num_examples} must be 2 to {len(images)}, the images of {workdir}")
     chosen = evaluation_rows(images, args.num_examples)
-    summary = summarise(measure(config, weights, images, chosen))
+    summary = summarise(measure(config, run.weights, images, chosen))
     runs[workdir.name] = {
-      "step": step, "seed": config.seed, "n": len(chosen), "attack": config.attack.to_dict(),
+      "step": run.step, "seed": config.seed, "n": len(chosen), "attack": config.attack.to_dict(),
       "degradation": config.degradation.to_dict(), "width": config.model.width, "modes": summary,
     }  # fmt: skip
     rows += [[workdir.name, mode, *_cells(found)] for mode, found in summary.items()]

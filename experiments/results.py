@@ -8,8 +8,9 @@ import platform
 import shlex
 import sys
 
-import jax
 import numpy as np
+
+from prt_jax import devices
 
 FOLDER = pathlib.Path("docs/results")
 _PACKAGES = ("jax", "flax", "optax", "numpy", "scipy")
@@ -30,7 +31,7 @@ def provenance() -> dict:
     "hardware": {
       "processor": _processor(),
       "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-      "jax_device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+      "jax_device": devices.describe(),
     },
     "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}},
   }

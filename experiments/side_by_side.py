@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from experiments.command import log_progress
-from experiments.toy_training import Stopped
+from experiments.training import Stopped
 from prt_jax.cores import num_cores
+from prt_jax.devices import may_be_an_accelerator
 from prt_jax.errors import UserError
-from prt_jax.parallel import may_be_an_accelerator
 from prt_jax.train import StopRequest
 
 

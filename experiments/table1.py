@@ -175,11 +175,11 @@ def gallery(runs: dict[str, ImageRun], workdir: pathlib.Path) -> np.ndarray:
   """Paper A's Fig. 1: rows are validation inputs, columns the variants, of the stochastic ones four draws."""
   columns = []
   for variant, run in runs.items():
-    game, state = load(run, workdir)
-    images = prepare(game.config.data).val
+    trained = load(run, workdir)
+    images = prepare(trained.config.data).val
     chosen = np.asarray(images[evaluation_rows(images, GALLERY_ROWS)], np.float32) / 255
-    draws = 4 if game.config.model.stochastic else 1
-    found = pictures.make_sample_columns(game, draws)(state, jnp.asarray(chosen))
+    draws = 4 if trained.config.model.stochastic else 1
+    found = pictures.make_sample_columns(trained.game, draws)(trained.state, jnp.asarray(chosen))
     columns = columns or found[:2]
     short = "".join(word[0].upper() for word in variant.split("-"))
     titles = [f"{short} {number}" for number in range(1, draws + 1)] if draws > 1 else [short]

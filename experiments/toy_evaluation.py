@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from experiments.points import train_and_validation
 from experiments.robustness import root_robustness
-from prt_jax.game import Game, draw_noise
+from prt_jax.data import prepare
+from prt_jax.game import draw_noise
 from prt_jax.metrics import precision_recall
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
-from prt_jax.state import TrainState
+from prt_jax.runs import Run
 
 NEIGHBOURS = 5  # k
 POINTS = 1000  # real ones against as many restored ones
@@ -35,28 +35,28 @@ def _apply(generator, parameters, y, z):
   return second_coordinate(generator)(parameters, y, z)
 
 
-def restored_points(game: Game, state: TrainState, y: np.ndarray, draw: int) -> np.ndarray:
+def restored_points(run: Run, y: np.ndarray, draw: int) -> np.ndarray:
   """The restorations [B,2] of measurements [B,1], each with a seed of its own; draw: which seeds."""
+  game, state = run.game, run.state
   keys = example_keys(state.key, draw, Stream.EVALUATION_NOISE, np.arange(len(y)))
   z = jax.tree.map(lambda noise: noise[0], draw_noise(game, keys, 1))
   return np.asarray(game.degradation.project(_apply(game.generator, state.generator_params, y, z), y))
 
 
 def evaluate(
-  game: Game, state: TrainState, *, points: int = POINTS, sets: int = SETS, measurements: int | None = None
+  run: Run, *, points: int = POINTS, sets: int = SETS, measurements: int | None = None
 ) -> dict[str, float]:
-  """precision, recall and sqrt(R) (in 1e-3 of the plane's unit) of one state, on validation points of its run.
+  """precision, recall and sqrt(R) (in 1e-3 of the plane's unit) of a run, on its validation points.
 
   Precision and recall are means over `sets` disjoint sets; a set's real points and its measurements
   are of different validation points. sqrt(R): under the training attack, and the exact maximum.
   """
-  config = game.config
-  _, validation = train_and_validation(config.data.name, config.seed)
-  real, measured = np.split(validation, 2)
+  game, state, config = run.game, run.state, run.config
+  real, measured = np.split(prepare(config.data, config.seed).val, 2)
   pairs = []
   for index in range(sets):
     rows = slice(index * points, (index + 1) * points)
-    pairs.append(precision_recall(real[rows], restored_points(game, state, measured[rows, :1], index), NEIGHBOURS))
+    pairs.append(precision_recall(real[rows], restored_points(run, measured[rows, :1], index), NEIGHBOURS))
   precision, recall = np.mean(pairs, axis=0)
 
   y = measured[: measurements or MEASUREMENTS[config.model.stochastic], :1]

@@ -19,12 +19,11 @@ from experiments.figures import (
   save_figure,
   scatter_points,
 )  # fmt: skip
-from experiments.points import disk
 from experiments.toy_evaluation import restored_points, second_coordinate
 from experiments.toy_runs import Run
-from experiments.toy_training import load
-from prt_jax.game import Game
-from prt_jax.state import TrainState
+from prt_jax.data.points_source import disk
+from prt_jax.runs import Run as Trained
+from prt_jax.runs import load_run
 
 COLORS = {
   "Robust": BLUE, "Erratic": VERMILLION, "RobustGAN": SKY, "ErraticGAN": ORANGE, "RobustStoGAN": GREEN,
@@ -32,16 +31,16 @@ COLORS = {
 }  # fmt: skip
 
 
-def output_curves(game: Game, state: TrainState, y: np.ndarray) -> np.ndarray:
+def output_curves(trained: Trained, y: np.ndarray) -> np.ndarray:
   """The second coordinate against y [N], one curve for each of a few seeds: [S,N] (S = 1: deterministic)."""
-  draws = (-1.5, -0.5, 0.5, 1.5) if game.config.model.stochastic else (0.0,)
-  restore = second_coordinate(game.generator)
+  draws = (-1.5, -0.5, 0.5, 1.5) if trained.config.model.stochastic else (0.0,)
+  restore = second_coordinate(trained.game.generator)
   return np.stack([
-    restore(state.generator_params, y[:, None], (np.full((len(y), 1), z, np.float32),))[:, 0] for z in draws
+    restore(trained.state.generator_params, y[:, None], (np.full((len(y), 1), z, np.float32),))[:, 0] for z in draws
   ])  # fmt: skip
 
 
-def draw_estimators(estimators: dict, args, fields: dict) -> pathlib.Path:
+def draw_estimators(estimators: dict, args) -> pathlib.Path:
   """A column an estimator: its support, 100 samples with their scores, its output against y (first seed, last step)."""
   names = [name for name in COLORS if name in estimators]
   rng = np.random.default_rng(0)
@@ -60,11 +59,10 @@ def draw_estimators(estimators: dict, args, fields: dict) -> pathlib.Path:
     else:
       seed, step = scores["seeds"][0], scores["steps"][-1]
       run = Run(name, seed)
-      own = fields | ({"attack.num_seeds": args.attack_seeds} if name == "RobustStoGAN" else {})
-      game, state = load(run.config(own), args.workdir / run.name, step)
-      curves = output_curves(game, state, grid)
-      support = restored_points(game, state, disk(rng, 20_000)[:, :1], 0)
-      samples = restored_points(game, state, disk(rng, 100)[:, :1], 1)
+      trained = load_run(args.workdir / run.name, step)
+      curves = output_curves(trained, grid)
+      support = restored_points(trained, disk(rng, 20_000)[:, :1], 0)
+      samples = restored_points(trained, disk(rng, 100)[:, :1], 1)
     scatter_points(axes[0, column], support, color, 0.5)
     scatter_points(axes[1, column], samples, color)
     for curve, shade in zip(curves, (color, BLACK, GREY, BLUE), strict=False):

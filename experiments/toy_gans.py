@@ -86,11 +86,11 @@ def train(rows: list[Row], args, fields: dict, evaluation: dict) -> None:
   run_all(train_and_evaluate, tasks, args.jobs)
 
 
-def collect(row: Row, args, fields: dict, evaluation: dict) -> dict | None:
+def collect(row: Row, args, evaluation: dict) -> dict | None:
   """The summary of a row's finished runs; None without any."""
-  fields, finished = fields_of(row.estimator, args, fields), {}
+  finished = {}
   for run in row.runs():
-    scores = evaluated(run, args.workdir, args.until, fields, evaluation)
+    scores = evaluated(run, args.workdir, args.until, evaluation)
     finished |= {run.seed: scores} if scores else {}
   if not finished:
     return None
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     train(rows, args, fields, evaluation)
   found = {"estimators": {}, "weight_sweep": {}, "readings": {}}
   for row in rows:
-    scores = collect(row, args, fields, evaluation)
+    scores = collect(row, args, evaluation)
     found[row.part] |= {row.name: scores} if scores else {}
   if not found["estimators"]:
     raise UserError(f"{args.workdir} holds no run of {args.until} steps: train it, without --collect")
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
     "protocol": protocol,
   }
   write_results(args.out, "toy_gans", results, time.monotonic() - started)
-  toy_figures.draw_estimators(estimators, args, fields)
+  toy_figures.draw_estimators(estimators, args)
   toy_figures.draw_sweep(estimators, results["weight_sweep"], PUBLISHED, args.out)
 
 

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from configs import toy_disk, toy_ellipses
 from experiments.results import mean_and_spread
 from experiments.toy_evaluation import evaluate, evaluate_once
-from experiments.toy_training import checkpoint_steps, load, train_until
+from experiments.training import checkpoint_steps, train
+from prt_jax.runs import load_run
 
 WORLDS = {"disk": toy_disk, "ellipses": toy_ellipses}
 ESTIMATORS = {
@@ -64,18 +65,18 @@ def train_and_evaluate(
   run: Run, workdir: pathlib.Path, until: int, fields: dict, evaluation: dict | None = None
 ) -> dict[int, dict[str, float]]:
   """Trains the run up to `until` steps, from where it is, and evaluates it: see `evaluated`."""
-  train_until(run.config(fields), workdir / run.name, until)
-  return evaluated(run, workdir, until, fields, evaluation)
+  train(run.config(fields), workdir / run.name, until)
+  return evaluated(run, workdir, until, evaluation)
 
 
 def evaluated(
-  run: Run, workdir: pathlib.Path, until: int, fields: dict, evaluation: dict | None = None
+  run: Run, workdir: pathlib.Path, until: int, evaluation: dict | None = None
 ) -> dict[int, dict[str, float]]:
   """{step: scores} of the checkpoints in the last third of `until` steps, each evaluated once.
 
   A run that has not come so far gives {}.
   """
-  config, folder = run.config(fields), workdir / run.name
+  folder = workdir / run.name
   stored = {int(path.stem) for path in (folder / "evaluation").glob("*.json")}
   steps = sorted(stored | set(checkpoint_steps(folder)))
   if until not in steps:
@@ -84,7 +85,7 @@ def evaluated(
   for step in steps:
     if step <= until < 1.5 * step:
       path = folder / "evaluation" / f"{step}.json"
-      scores[step] = evaluate_once(path, lambda step=step: evaluate(*load(config, folder, step), **(evaluation or {})))
+      scores[step] = evaluate_once(path, lambda step=step: evaluate(load_run(folder, step), **(evaluation or {})))
   return scores
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from experiments.command import add_training_arguments, run_command, training_fields
 from experiments.figures import BLUE, GREEN, GREY, PURPLE, VERMILLION, new_figure, save_figure, scatter_points
-from experiments.points import HOLE_AXES, OUTER_AXES, ellipses, in_hole
 from experiments.results import format_table, mean_and_spread, write_results
 from experiments.toy_evaluation import NEIGHBOURS, POINTS, restored_points
 from experiments.toy_runs import Run, evaluated, summarise, train_and_evaluate
-from experiments.toy_training import load
+from prt_jax.data.points_source import HOLE_AXES, OUTER_AXES, ellipses, in_hole
 from prt_jax.metrics import precision_recall
+from prt_jax.runs import load_run
 
 PUBLISHED = {"avoids the hole": (0.95, 0.71), "crosses the hole": (0.77, 0.94)}  # precision, recall
 # Found by hand: with fewer swings recall is lower, with more it is higher.
@@ -75,16 +75,18 @@ def train(args) -> tuple[dict, dict]:
   estimators, points = {}, {}
   for name, estimator in GANS.items():
     runs = [Run(estimator, seed, world="ellipses") for seed in range(args.seeds)]
-    score = evaluated if args.collect else train_and_evaluate
-    scores = [score(run, args.workdir, args.until, fields, evaluation) for run in runs]
+    if not args.collect:
+      for run in runs:
+        train_and_evaluate(run, args.workdir, args.until, fields, evaluation)
+    scores = [evaluated(run, args.workdir, args.until, evaluation) for run in runs]
     finished = {run.seed: score for run, score in zip(runs, scores, strict=True) if score}
     if not finished:
       continue
     first = runs[min(finished)]
     estimators[name] = summarise(finished.values()) | {"seeds": list(finished), "steps": list(finished[first.seed])}
-    game, state = load(first.config(fields), args.workdir / first.name, max(finished[first.seed]))
+    trained = load_run(args.workdir / first.name, max(finished[first.seed]))
     y = ellipses(np.random.default_rng(0), POINTS)[:, :1]
-    points[name] = restored_points(game, state, y, 0)
+    points[name] = restored_points(trained, y, 0)
     estimators[name]["share_in_hole_first_seed"] = float(np.mean(in_hole(points[name])))
   return estimators, points
 

@@ -13,13 +13,14 @@ from scipy.linalg import sqrtm
 
 from experiments.command import add_training_arguments, run_command, training_fields
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, new_figure, save_figure
-from experiments.points import disk
 from experiments.results import format_table, mean_and_spread, write_results
 from experiments.toy_evaluation import second_coordinate
 from experiments.toy_runs import Run
-from experiments.toy_training import checkpoint_steps, load
+from experiments.training import checkpoint_steps
+from prt_jax.data.points_source import disk
 from prt_jax.errors import UserError
 from prt_jax.metrics import wasserstein
+from prt_jax.runs import load_run
 
 SCALES = np.array([1.0, 0.25])  # standard deviations along the axes of the 2-D Gaussian
 TURN = 0.6  # radians the Gaussian turns by between y and y + delta
@@ -85,22 +86,23 @@ def measure_gan(outputs: np.ndarray, shifted: np.ndarray) -> dict[str, float]:
   }
 
 
-def gan_outputs(run: Run, args, fields: dict, num_measurements: int, num_draws: int):
+def gan_outputs(run: Run, args, num_measurements: int, num_draws: int):
   """What a trained run puts out at y, y - eps and y + eps: [Y,S] each; None where the run is not there."""
   folder = args.workdir / run.name
   steps = [step for step in checkpoint_steps(folder) if step <= args.until]
   if not steps:
     return None
-  game, state = load(run.config(fields), folder, steps[-1])
+  trained = load_run(folder, steps[-1])
   y = disk(np.random.default_rng(0), num_measurements)[:, :1]
   z = np.random.default_rng(1).normal(size=(num_draws, 1)).astype(np.float32)
   pairs = np.repeat(y, num_draws, axis=0), np.tile(z, (num_measurements, 1))
 
   def outputs(delta):
-    values = second_coordinate(game.generator)(state.generator_params, pairs[0] + np.float32(delta), (pairs[1],))
+    restore, parameters = second_coordinate(trained.game.generator), trained.state.generator_params
+    values = restore(parameters, pairs[0] + np.float32(delta), (pairs[1],))
     return np.asarray(values, np.float64).reshape(num_measurements, num_draws)
 
-  eps = game.config.attack.eps
+  eps = trained.config.attack.eps
   return outputs(0), outputs(-eps), outputs(eps)
 
 
@@ -129,13 +131,13 @@ def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add_training_arguments(parser, "toy_gans", seeds=5)
   args = parser.parse_args(argv)
-  fields, _ = training_fields(args)
+  training_fields(args)
   started = time.monotonic()
   num_draws, num_measurements = (50, 20) if args.smoke else (500, 400)
   gaussians = {name: measure_gaussian(*pair, num_draws, 3) for name, pair in gaussian_pairs().items()}
   gans = {}
   for name in ESTIMATORS:
-    found = [gan_outputs(Run(name, seed), args, fields, num_measurements, num_draws) for seed in range(args.seeds)]
+    found = [gan_outputs(Run(name, seed), args, num_measurements, num_draws) for seed in range(args.seeds)]
     scores = [[measure_gan(at_y, shifted) for shifted in sides] for at_y, *sides in filter(None, found)]
     # The larger side, as Eq. 4 maximises over delta.
     gans |= {name: [max(sides, key=lambda side: side["sqrt_w2_squared_1e-3"]) for sides in scores]} if scores else {}

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prt_jax import devices
 from prt_jax.models.convolution import CONVOLVED
 from prt_jax.models.formulations import formulation_of
 from prt_jax.pixels import as_pixels
@@ -271,7 +272,7 @@ def sign_ascent(
     delta; no gradient flows through it.
   """
   traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
-  if traced or not (eager or jax.default_backend() == "cpu"):
+  if traced or not (eager or devices.backend() == "cpu"):
     objective, y, delta = jax.lax.stop_gradient((objective, y, delta))
     return _ascent_loop(objective, y, delta, alpha, num_steps)
   step = _ascent_step if eager else _compiled_ascent_step

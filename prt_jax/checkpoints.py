@@ -12,9 +12,9 @@ from flax import serialization
 from ml_collections import ConfigDict
 
 from prt_jax import data_identity
+from prt_jax.devices import is_primary, to_host
 from prt_jax.errors import UserError
 from prt_jax.integrity import Damaged, check_digests, write_digests
-from prt_jax.parallel import is_primary, to_host
 from prt_jax.state import TrainState
 
 # A run may be evaluated, moved and fed differently without becoming another run. What its data are is kept beside its

@@ -53,8 +53,8 @@ def base():
   config.seed = 0  # every random number of a run follows from it; 0 to 2^32 - 1
 
   config.data = data = ConfigDict()
-  data.source = "tfds"  # tfds | folder | sample (the photographs embedded in scikit-image)
-  data.name = "celeb_a"  # tfds: data set name, with its config and version if wanted
+  data.source = "tfds"  # tfds | folder | sample (photographs embedded in scikit-image) | points: data/sources.py
+  data.name = "celeb_a"  # tfds: data set name, with its config and version if wanted; points: disk | ellipses
   data.path = ""  # folder: where the images are; tfds: its data_dir ("" = TFDS's own default)
   data.image_size = 64  # pixels; side of the square centre crop
   data.resize = 102  # pixels; both sides are resized to it before the crop; 0 = shorter side to image_size
@@ -77,7 +77,7 @@ def base():
   degradation.consistency = "exact"
 
   config.model = model = ConfigDict()
-  model.kind = "unet"  # unet (and a convolutional critic), for images | mlp (twice), for points
+  model.kind = "unet"  # models/networks.py: unet (and a convolutional critic), for images | mlp (twice), for points
   model.stochastic = True  # Z is drawn; False: Z = 0
   model.noise = "normal"  # Z ~ normal (N(0, I)) | uniform (U[0, 1])
   model.noise_scale = 1.0  # factor of every draw of Z; tried at `mini`: docs/results.md
@@ -137,20 +137,24 @@ def base():
   return config
 
 
-def finish(config, arg):
-  """Applies `VARIANT[,SCALE]` to a config and locks it; UserError names what it does not know."""
+def finish(config, arg, scales=None):
+  """Applies `VARIANT[,SCALE]` to a config and locks it; UserError names what it does not know.
+
+  scales: {name: function that changes a config}, of a config that has others than SCALES.
+  """
+  scales = SCALES if scales is None else scales
   variant, *scale = arg.split(",") if arg else [VARIANTS[0]]
-  if variant in SCALES and not scale:
+  if variant in scales and not scale:
     variant, scale = VARIANTS[0], [variant]
-  if variant not in VARIANTS or len(scale) > 1 or not SCALES.keys() >= set(scale):
+  if variant not in VARIANTS or len(scale) > 1 or not scales.keys() >= set(scale):
     raise UserError(
       f"unknown variant {arg!r}: choose one of {', '.join(VARIANTS)}, optionally followed by "
-      + " or ".join(f"',{name}'" for name in SCALES)
+      + " or ".join(f"',{name}'" for name in scales)
     )
   randomness, robustness = variant.split("-")
   config.model.stochastic = randomness == "stochastic"
   if scale:
-    SCALES[scale[0]](config)
+    scales[scale[0]](config)
   if not config.model.stochastic:
     config.attack.num_seeds = 1
   if robustness == "erratic":

@@ -16,8 +16,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import gallery, parallel, report, statistics
-from prt_jax.checkpoints import Checkpoints, check_workdir
+from prt_jax import devices, gallery, report, statistics
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
@@ -27,12 +26,12 @@ from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
-from prt_jax.game import init_state, make_game
+from prt_jax.game import Game, make_game
 from prt_jax.metrics import precision_recall
 from prt_jax.pass_store import PassStore
-from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
 from prt_jax.probe import Probe, make_features, make_lpips
+from prt_jax.runs import load_run
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
 
@@ -61,25 +60,19 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   """
   started = time.monotonic()
   config = evaluation_config(config)
-  game = make_game(config, axis_name=parallel.AXIS, dtype=MEASURING["dtype"])
+  game = make_game(config, axis_name=devices.AXIS, dtype=MEASURING["dtype"])
+  check_images(game)
   check_fields(config)
   if not (workdir / "config.json").exists():
     raise UserError(f"no run in {workdir}: train it first (--mode=train), or name its --workdir")
-  check_workdir(workdir, config)
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  checkpoints.find(config.eval.step)
-  if step := config.eval.step:
-    state = checkpoints.restore(init_state(game), step)
-  else:
-    state, step = checkpoints.restore_newest(init_state(game))
-  checkpoints.close()
-  dataset = prepare(config.data)
+  run = load_run(workdir, config.eval.step, config)
+  step, weights = run.step, run.weights
+  dataset = prepare(config.data, config.seed)
   check_data(workdir, dataset)
   check_count(config, dataset)
   extractor, lpips_params, missing = load_networks(config)
   logging.info("evaluating step %d of %s on %d inputs", step, workdir, config.eval.num_examples)
 
-  weights = Weights.of(state)
   folder = workdir / into / f"{step}"
   protocol = make_protocol(config, dataset, weights, extractor, lpips_params)
   if done := report.read(folder, protocol):
@@ -128,10 +121,19 @@ def evaluation_config(config: ConfigDict) -> ConfigDict:
   return config
 
 
+def check_images(game: Game) -> None:
+  """UserError for a game of points."""
+  if not game.restores_images:
+    raise UserError(
+      "evaluation measures images, and this run restores points: train it alone (--mode=train); what the papers say of "
+      "points, python -m experiments.toy_gans measures"
+    )
+
+
 def check_ahead(config: ConfigDict) -> None:
   """UserError for what would stop an evaluation after a training of the same config: fields, weights, data."""
   config = evaluation_config(config)
-  make_game(config)
+  check_images(make_game(config))
   check_fields(config)
   train = config.train
   kept = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
@@ -156,8 +158,8 @@ def check_count(config: ConfigDict, dataset: Dataset) -> None:
 def check_fields(config: ConfigDict) -> None:
   """UserError for evaluation fields that cannot work, before anything is compiled."""
   evaluation = config.eval
-  parallel.check_single_host("evaluation")
-  parallel.check_batch_size("eval.batch_size", evaluation.batch_size)
+  devices.check_single_host("evaluation")
+  devices.check_batch_size("eval.batch_size", evaluation.batch_size)
   if evaluation.num_neighbors >= evaluation.num_examples:
     raise UserError(
       f"eval.num_neighbors={evaluation.num_neighbors} needs more than that many examples, "
@@ -242,7 +244,7 @@ def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_
   progress = Progress("inputs", store.done, store.num_examples)
   for first, stop in store.batches(evaluation.batch_size):
     with timed(seconds, "model"):
-      mine = parallel.local_rows(padded_rows(rows, first, evaluation.batch_size))
+      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
       batch = probe.begin(dataset.val[mine], mine)
       values = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
       at_random = probe.attacked(batch, probe.random_delta(batch))
@@ -251,12 +253,12 @@ def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_
       values |= probe.spread(batch, evaluation.num_std_seeds)[0]
       if lpips:
         values["lpips_style"] = lpips(batch)
-      values = parallel.gather_examples(values)
+      values = devices.gather_examples(values)
     rows_of = {"values": np.stack([values[name] for name in columns], -1)}
     if extractor:
       with timed(seconds, "features"):
         pair = features(batch.restored[:, 0]), features(batch.x)
-        rows_of["features"], rows_of["original_features"] = parallel.gather_examples(pair)
+        rows_of["features"], rows_of["original_features"] = devices.gather_examples(pair)
     store.write({name: array[: stop - first] for name, array in rows_of.items()})
     progress.show(store.done)
   return store
@@ -277,10 +279,10 @@ def run_strong_pass(probe: Probe, dataset: Dataset, folder, protocol, seconds) -
   progress = Progress("inputs under the stronger attack", store.done, store.num_examples)
   for first, stop in store.batches(evaluation.batch_size):
     with timed(seconds, "strong_attack"):
-      mine = parallel.local_rows(padded_rows(rows, first, evaluation.batch_size))
+      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
       batch = probe.begin(dataset.val[mine], mine)
       values = probe.attacked(batch, probe.strong_attack(batch, probe.attack(batch)))
-      values = parallel.gather_examples(values)
+      values = devices.gather_examples(values)
     store.write({"values": np.stack([values[name] for name in STRONG_COLUMNS], -1)[: stop - first]})
     progress.show(store.done)
   return store
@@ -302,8 +304,8 @@ def reference_features(config: ConfigDict, dataset: Dataset, extractor: Extracto
       progress = Progress("reference images", store.done, len(rows))
       with timed(seconds, "reference"):
         for first, stop in store.batches(config.eval.batch_size):
-          mine = parallel.local_rows(padded_rows(rows, first, config.eval.batch_size))
-          store.write({"features": parallel.gather_examples(features(dataset.train[mine]))[: stop - first]})
+          mine = devices.local_rows(padded_rows(rows, first, config.eval.batch_size))
+          store.write({"features": devices.gather_examples(features(dataset.train[mine]))[: stop - first]})
           progress.show(store.done)
   return store.arrays["features"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from prt_jax import parallel
+from prt_jax import devices
 from prt_jax.data import batch_indices
 from prt_jax.errors import UserError
 
@@ -32,8 +32,7 @@ def choose_placement(placement: str, num_bytes: int, memory_bytes: int | None = 
   if placement != "auto":
     return placement
   if memory_bytes is None:
-    stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    memory_bytes = (stats or {}).get("bytes_limit", 0)
+    memory_bytes = devices.memory_bytes()
   return "device" if num_bytes <= DEVICE_MEMORY_SHARE * memory_bytes else "host"
 
 
@@ -55,8 +54,8 @@ class Fetch(NamedTuple):
 def make_fetch(dataset: np.ndarray, placement: str) -> Fetch:
   """The two parts for a data set [N,H,W,3] that is kept as data.placement says."""
   if choose_placement(placement, dataset.nbytes) == "device":
-    return Fetch(lambda rows: rows, parallel.make_gather(np.asarray(dataset)))
-  return Fetch(lambda rows: dataset[rows], parallel.to_devices)
+    return Fetch(lambda rows: rows, devices.make_gather(np.asarray(dataset)))
+  return Fetch(lambda rows: dataset[rows], devices.to_devices)
 
 
 def batches(
@@ -82,7 +81,7 @@ def batches(
 
   def read(first, count):
     rows = [batch_indices(seed, step, batch_size, num_examples) for step in range(first, first + count)]
-    return fetch.read(parallel.local_rows(rows[0] if count == 1 else np.stack(rows)))
+    return fetch.read(devices.local_rows(rows[0] if count == 1 else np.stack(rows)))
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     waiting = collections.deque()

@@ -1,9 +1,8 @@
 """The pictures of an evaluation: originals, measurements, restorations, and what the attack makes of them."""
 
-import jax
 import numpy as np
 
-from prt_jax import parallel, pictures
+from prt_jax import devices, pictures
 from prt_jax.probe import Probe
 
 NUM_WORST = 6
@@ -29,7 +28,11 @@ def make(probe: Probe, images: np.ndarray, rows: np.ndarray, robustness_db: np.n
   shown = np.concatenate([worst, first])
   # Compiled for the batch size that the pass has used, so that nothing is compiled twice.
   size = probe.game.config.eval.batch_size
-  columns = [_columns(probe, images, rows[shown[start : start + size]], size) for start in range(0, len(shown), size)]
+  network_input = devices.over_examples(lambda _, y: probe.game.degradation.network_input(y))
+  columns = [
+    _columns(probe, network_input, images, rows[shown[start : start + size]], size)
+    for start in range(0, len(shown), size)
+  ]
   columns = [(pieces[0][0], np.concatenate([piece for _, piece in pieces])) for pieces in zip(*columns, strict=True)]
   grids = {}
   for name, chosen, place in (
@@ -41,14 +44,13 @@ def make(probe: Probe, images: np.ndarray, rows: np.ndarray, robustness_db: np.n
   return grids
 
 
-def _columns(probe, images, rows, size):
+def _columns(probe, network_input, images, rows, size):
   count = len(rows)
-  rows = parallel.local_rows(np.concatenate([rows, np.full(size - count, rows[-1])]))
+  rows = devices.local_rows(np.concatenate([rows, np.full(size - count, rows[-1])]))
   batch = probe.begin(images[rows], rows)
   delta = probe.attack(batch)
   attacked = probe.attacked_image(batch, delta)
-  degradation = probe.game.degradation
-  columns = [("original", batch.x), ("measurement", jax.pmap(degradation.network_input)(batch.y))]
+  columns = [("original", batch.x), ("measurement", network_input(None, batch.y))]
   if probe.game.config.model.stochastic:
     columns += [(f"restored, Z{number + 1}", probe.draw(batch, number)) for number in range(NUM_DRAWS)]
     std = probe.spread(batch, probe.game.config.eval.num_std_seeds)[1]
@@ -56,8 +58,8 @@ def _columns(probe, images, rows, size):
   else:
     columns.append(("restored", batch.restored[:, 0]))
   columns += [
-    ("attacked input", jax.pmap(degradation.network_input)(batch.y + delta)),
+    ("attacked input", network_input(None, batch.y + delta)),
     ("its restoration", attacked),
     (f"change x{DIFFERENCE_GAIN}", DIFFERENCE_GAIN * abs(attacked - batch.restored[:, 0])),
   ]
-  return [(title, parallel.gather_examples(column)[:count]) for title, column in columns]
+  return [(title, devices.gather_examples(column)[:count]) for title, column in columns]

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from prt_jax import devices
 from prt_jax.config_check import checked
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
-from prt_jax.models import Critic, MLPCritic, MLPGenerator, UNet
+from prt_jax.models import NETWORKS
 from prt_jax.models.formulations import Formulation, formulation_of
 from prt_jax.models.layers import KERNEL_INITS, repeat_for_seeds
 from prt_jax.precision import PRECISIONS
@@ -48,10 +50,8 @@ ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Game:
   """Attributes:
-  generator: module (network input, z, train) -> image, or the second coordinate of a point.
-  critic: module image (or point) -> logit.
+  generator, critic, noise_shapes: the players, see models/players.py.
   degradation: see degradations.py.
-  noise_shapes: the shapes of one example's Z.
   schedule: step -> learning rate of both players.
   optimizer: the optax transformation of both players.
   config: the run's config; read, never changed.
@@ -70,6 +70,11 @@ class Game:
   axis_name: str | None
   seeds_at_once: int
   formulation: Formulation
+
+  @property
+  def restores_images(self) -> bool:
+    """Whether x is an image, and no point of the plane."""
+    return len(self.degradation.image_shape) == 3
 
   @property
   def cycle(self) -> tuple[bool, ...]:
@@ -101,7 +106,7 @@ def make_game(
   """
   config = checked(config)
   model, optim = config.model, config.optim
-  check_choice("model.kind", model.kind, PLAYERS)
+  check_choice("model.kind", model.kind, NETWORKS)
   check_choice("model.dtype", model.dtype, DTYPES)
   check_choice("model.precision", model.precision, PRECISIONS)
   check_choice("model.init", model.init, KERNEL_INITS)
@@ -111,54 +116,23 @@ def make_game(
     optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
   )
   degradation = make_degradation(config.degradation, config.data.image_size)
-  if (len(degradation.image_shape) == 3) != (model.kind == "unet"):
-    raise UserError(
-      f"model.kind={model.kind!r} does not fit degradation.kind={config.degradation.kind!r}: unet restores images, "
-      "mlp completes a first_coordinate"
-    )
-  generator, critic, noise_shapes = PLAYERS[model.kind](
-    config, degradation, axis_name, platform, DTYPES[dtype or model.dtype]
+  players = NETWORKS[model.kind](
+    config, degradation, axis_name=axis_name, platform=platform, dtype=DTYPES[dtype or model.dtype]
   )
+  # An accelerator wants work in parallel.
+  seeds_at_once = players.seeds_at_once_on_cpu if (platform or devices.backend()) == "cpu" else 0
   return Game(
-    generator=generator,
-    critic=critic,
+    generator=players.generator,
+    critic=players.critic,
     degradation=degradation,
-    noise_shapes=noise_shapes,
+    noise_shapes=players.noise_shapes,
     schedule=schedule,
     optimizer=optax.adam(schedule, optim.b1, optim.b2),
     config=config,
     axis_name=axis_name,
-    seeds_at_once=config.attack.seeds_at_once or _fastest_seeds_at_once(config, platform or jax.default_backend()),
+    seeds_at_once=config.attack.seeds_at_once or seeds_at_once or config.attack.num_seeds,
     formulation=formulation_of(platform),
   )
-
-
-def _fastest_seeds_at_once(config, platform):
-  # An accelerator wants work in parallel. A CPU's caches hold one seed's images, not those of ten.
-  return 1 if platform == "cpu" and config.model.kind == "unet" else config.attack.num_seeds
-
-
-def _image_players(config, degradation, axis_name, platform, dtype):
-  model, image_size = config.model, config.data.image_size
-  if image_size < 32 or image_size % 32:
-    raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
-  common = {"kernel_init": model.init, "dtype": dtype, "platform": platform}
-  generator = UNet(
-    model.width,
-    axis_name=axis_name if model.sync_batch_norm else None,
-    use_last_bias=not degradation.removes_constants,
-    **common,
-  )
-  return generator, Critic(model.critic_width, model.residual_scale, **common), UNet.noise_shapes(image_size)
-
-
-def _point_players(config, *_):
-  model = config.model
-  return MLPGenerator(model.width, model.init), MLPCritic(model.critic_width, model.init), ((1,),)
-
-
-# model.kind -> (config, degradation, axis_name, platform, dtype) -> generator, critic, noise shapes.
-PLAYERS = {"unet": _image_players, "mlp": _point_players}
 
 
 def check_choice(field: str, value: str, choices) -> None:
@@ -171,7 +145,7 @@ def init_state(game: Game) -> TrainState:
   """The state before the first step; a pure function of the config (its seed included)."""
   # Compiled as one program: op by op, the first call would compile hundreds of small ones. It runs once, and on a CPU
   # LLVM would spend nine tenths of its time on optimising the random number generators.
-  options = _QUICK_COMPILE if jax.default_backend() == "cpu" else None
+  options = _QUICK_COMPILE if devices.backend() == "cpu" else None
   state = jax.jit(lambda: _init_state(game), compiler_options=options)()
   return state.replace(key=jax.random.key(game.config.seed))
 
@@ -182,14 +156,26 @@ def state_shapes(game: Game) -> TrainState:
   return state.replace(key=jax.eval_shape(lambda: jax.random.key(game.config.seed)))
 
 
+def empty_state(game: Game) -> TrainState:
+  """A state of init_state's shapes to read one into: numpy arrays that nobody has written to, which cost nothing."""
+  shapes = state_shapes(game).replace(key=None)
+  state = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+  return state.replace(key=jax.random.key(game.config.seed))
+
+
 def _init_state(game: Game) -> TrainState:
   key = jax.random.key(game.config.seed)
   x = jnp.zeros((1, *game.degradation.image_shape), jnp.float32)
-  inputs = game.degradation.network_input(game.degradation.clean(x))
+  y = game.degradation.clean(x)
+  inputs = game.degradation.network_input(y)
   z = jax.tree.map(lambda noise: noise[0], zero_noise(1, game.noise_shapes))
   # Not train: the axis of synchronised statistics does not exist here.
-  variables = game.generator.init(jax.random.fold_in(key, Stream.INIT_GENERATOR), inputs, z, train=False)
-  critic_params = game.critic.init(jax.random.fold_in(key, Stream.INIT_CRITIC), x)["params"]
+  output, variables = game.generator.init_with_output(
+    jax.random.fold_in(key, Stream.INIT_GENERATOR), inputs, z, train=False
+  )
+  logits, critic_variables = game.critic.init_with_output(jax.random.fold_in(key, Stream.INIT_CRITIC), x)
+  _check_shapes(game, y, output, logits)
+  critic_params = critic_variables["params"]
   return TrainState(
     step=jnp.int32(0),
     generator_params=variables["params"],
@@ -200,6 +186,19 @@ def _init_state(game: Game) -> TrainState:
     interval={name: (jnp.float32(0), jnp.float32(0)) for name in game.scalar_names},
     key=None,
   )
+
+
+def _check_shapes(game, y, output, logits):
+  """UserError where a network of the registry gives something else than one restoration and one logit an example."""
+  kind, wanted = f"model.kind={game.config.model.kind!r}", (1, *game.degradation.image_shape)
+  try:
+    restored = jax.eval_shape(game.degradation.project, output, y).shape
+  except (TypeError, ValueError):
+    restored = None
+  if restored != wanted:
+    raise UserError(f"{kind}: its generator gives {output.shape}, of which no restoration {wanted} can be made")
+  if logits.shape != (1,):
+    raise UserError(f"{kind}: its critic gives {logits.shape} for one example: give one logit an example, [B]")
 
 
 @functools.partial(jax.jit, static_argnames=("game", "train"))
@@ -221,7 +220,8 @@ def restore(
 
 
 class Begun(NamedTuple):
-  """A restoration that has seen no noise yet: what the generator's stem gives, and y [B, ...], which project needs."""
+  """A restoration that has seen no noise yet: what the generator's stem gives (the network input, where it has none),
+  and y [B, ...], which project needs."""
 
   features: Any
   y: jax.Array
@@ -230,8 +230,9 @@ class Begun(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("game", "train"))
 def begin(game: Game, params: Any, batch_stats: Any, y: jax.Array, *, train: bool) -> tuple[Begun, Any]:
   """The part of restore that all draws of the noise share, and the batch statistics after it."""
-  inputs = game.degradation.network_input(y)
-  features, batch_stats = _apply(game.generator, params, batch_stats, "stem", inputs, train=train)
+  features = game.degradation.network_input(y)
+  if _has_stem(game.generator):
+    features, batch_stats = _apply(game.generator, params, batch_stats, "stem", features, train=train)
   return Begun(features, y), batch_stats
 
 
@@ -240,7 +241,8 @@ def complete(
   game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
 ) -> tuple[jax.Array, Any]:
   """The rest of restore for one draw z of the noise, with the results of restore."""
-  x, batch_stats = _apply(game.generator, params, batch_stats, "complete", begun.features, z, train=train)
+  method = "complete" if _has_stem(game.generator) else "__call__"
+  x, batch_stats = _apply(game.generator, params, batch_stats, method, begun.features, z, train=train)
   return game.degradation.project(x, begun.y), batch_stats
 
 
@@ -267,6 +269,10 @@ def complete_seeds(
     batch_stats = jax.tree.map(for_seeds, after, batch_stats)
   x = game.degradation.project(x, repeat_for_seeds(begun.y, num_seeds))
   return x.reshape(num_seeds, -1, *x.shape[1:]), batch_stats
+
+
+def _has_stem(generator):
+  return hasattr(generator, "stem") and hasattr(generator, "complete")
 
 
 def _apply(generator, params, batch_stats, method, *inputs, train):

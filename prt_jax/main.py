@@ -74,7 +74,7 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import evaluate, parallel, plan, train
+  from prt_jax import devices, evaluate, plan, train
 
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
@@ -83,9 +83,9 @@ def run(_) -> int:
   cache = pathlib.Path(_CONFIG.value.data.cache_dir).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
-  parallel.use_all_cores(config.model.width)
-  parallel.start(_DISTRIBUTED.value)
-  logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
+  devices.use_all_cores(config.model.width)
+  devices.start(_DISTRIBUTED.value)
+  logging.info("JAX %s on %s", jax.__version__, devices.describe())
   if _MODE.value == "train_and_eval":
     evaluate.check_ahead(_CONFIG.value)
   if _MODE.value != "eval" and not train.train(_CONFIG.value, workdir):

@@ -1,7 +1,7 @@
 """Labelled grids of restorations, as a researcher would look at them."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from prt_jax import posterior
 from prt_jax.game import Game
+from prt_jax.pixels import as_float
 from prt_jax.state import TrainState
 
 STD_GAIN = 4  # a per-pixel std of 1/4 is drawn white
@@ -17,6 +18,21 @@ TILE = 128  # pixels a tile is wide, at least half of it
 GAP = 2  # pixels between tiles
 HEADER = 16  # pixels above the first row
 LABEL = 80  # pixels left of the first column, where rows have labels
+PROGRESS_ROWS = 8  # images in the picture of a training's progress
+PROGRESS_SEEDS = 4  # restorations of each
+PROGRESS_POINTS = 2000  # of a training on points
+PLANE = 256  # pixels; side of a picture of points
+
+
+def make_progress_picture(game: Game, validation: np.ndarray) -> Callable[[TrainState], np.ndarray]:
+  """A function state -> uint8 [h,w,3] that shows how far a training is, on its first validation examples [N, ...]."""
+  if game.restores_images:
+    columns = make_sample_columns(game, PROGRESS_SEEDS if game.config.model.stochastic else 1)
+    examples, draw = validation[:PROGRESS_ROWS], draw_grid
+  else:
+    columns, examples, draw = make_sample_columns(game, 1), validation[:PROGRESS_POINTS], draw_points
+  examples = as_float(examples, "validation examples")
+  return lambda state: draw(columns(state, examples))
 
 
 def make_sample_columns(game: Game, num_seeds: int):
@@ -72,6 +88,22 @@ def draw_grid(columns: list[tuple[str, np.ndarray]], row_labels: Sequence[str] =
     middle = HEADER + row * (tile_height + GAP) + tile_height // 2
     draw.text((4, middle), label, fill=(0, 0, 0), font=ImageFont.load_default(11), anchor="lm")
   return np.asarray(image)
+
+
+def draw_points(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
+  """Clouds of points of the plane side by side, one scale for all: [(title, [B,2]), ...] -> uint8 [h,w,3].
+
+  Columns of another dimension (a measurement's) are left out.
+  """
+  clouds = [(title, np.nan_to_num(points)) for title, points in columns if points.shape[-1] == 2]
+  reach = 1.1 * max(float(np.abs(points).max()) for _, points in clouds) or 1.0
+  tiles = []
+  for title, points in clouds:
+    across, up = np.round((points / reach + 1) / 2 * (PLANE - 1)).astype(int).T
+    tile = np.ones((1, PLANE, PLANE, 3))
+    tile[0, PLANE - 1 - up, across] = 0
+    tiles.append((title, tile))
+  return draw_grid(tiles)
 
 
 def eight_bits(image) -> np.ndarray:

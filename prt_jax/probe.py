@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax import attacks, metrics, parallel, posterior
+from prt_jax import attacks, devices, metrics, posterior
 from prt_jax.features.extractors import Extractor, quantise
 from prt_jax.game import Game
 from prt_jax.metrics.image import PSNR_CAP, psnr
@@ -60,22 +60,22 @@ class Probe:
 
   def __init__(self, game: Game, weights: Weights):
     self.game, self.weights = game, weights
-    self._begin = parallel.over_examples(lambda *args: _begin(game, *args))
-    self._start = parallel.over_examples(lambda *args: _start(game, *args))
-    self._gradient = parallel.over_examples(lambda *args: _gradient(game, *args))
-    self._adam_step = parallel.over_examples(
+    self._begin = devices.over_examples(lambda *args: _begin(game, *args))
+    self._start = devices.over_examples(lambda *args: _start(game, *args))
+    self._gradient = devices.over_examples(lambda *args: _gradient(game, *args))
+    self._adam_step = devices.over_examples(
       lambda learning_rate, *args: attacks.search_step(*args, game.config.attack.eps, learning_rate)
     )
-    self._conditional_step = parallel.over_examples(
+    self._conditional_step = devices.over_examples(
       lambda share, *args: attacks.conditional_step(*args, game.config.attack.eps, share)
     )
-    self._attacked_image = parallel.over_examples(lambda *args: _attacked_image(game, *args))
-    self._attacked = parallel.over_examples(lambda *args: _attacked(game, *args))
-    self._draw = parallel.over_examples(lambda *args: _draw(game, *args))
-    self._add_draw = parallel.over_examples(_add_draw)
-    self._fidelity = parallel.over_examples(lambda *args: _fidelity(game, *args))
-    self._spread_of = parallel.over_examples(_spread_of)
-    self._spread = parallel.over_examples(_spread)
+    self._attacked_image = devices.over_examples(lambda *args: _attacked_image(game, *args))
+    self._attacked = devices.over_examples(lambda *args: _attacked(game, *args))
+    self._draw = devices.over_examples(lambda *args: _draw(game, *args))
+    self._add_draw = devices.over_examples(_add_draw)
+    self._fidelity = devices.over_examples(lambda *args: _fidelity(game, *args))
+    self._spread_of = devices.over_examples(_spread_of)
+    self._spread = devices.over_examples(_spread)
 
   def begin(self, images: np.ndarray, examples: np.ndarray) -> Batch:
     """Degrades and restores a global batch: this process's images [devices,b,H,W,3] uint8, examples [devices,b]."""
@@ -134,13 +134,13 @@ class Probe:
 
 def make_features(extractor: Extractor) -> Callable[[jax.Array], jax.Array]:
   """Features on all devices: images [devices,b,H,W,3], uint8 or floats in [0, 1], to [devices,b,D]."""
-  program = parallel.over_examples(lambda params, images: extractor.features(params, quantise(images)))
+  program = devices.over_examples(lambda params, images: extractor.features(params, quantise(images)))
   return lambda images: program(extractor.params, images)
 
 
 def make_lpips(params: Any) -> Callable[[Batch], jax.Array]:
   """The LPIPS-style distance of the restoration to the original, [devices,b]."""
-  program = parallel.over_examples(
+  program = devices.over_examples(
     lambda params, batch: metrics.lpips_style_distance(params, jnp.clip(batch.restored[0], 0, 1), batch.x)
   )
   return lambda batch: program(params, batch)

@@ -10,11 +10,10 @@ import math
 import pathlib
 import platform
 
-import jax
 import numpy as np
 from PIL import Image
 
-from prt_jax import published
+from prt_jax import devices, published
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.pictures import save_png
@@ -79,7 +78,7 @@ def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, exa
     "protocol": protocol,
     "config": json.loads(config.to_json()),
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-    "hardware": f"{jax.local_device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+    "hardware": f"{devices.describe()} ({devices.backend()})",
     "data": {"folder": dataset.folder.name, "train": len(dataset.train), "val": len(dataset.val)},
     "seconds": {phase: round(value, 2) for phase, value in seconds.items()},
     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -27,3 +27,7 @@ class TrainState(struct.PyTreeNode):
   critic_optimizer: Any
   interval: dict[str, tuple[jax.Array, jax.Array]]
   key: jax.Array
+
+  def on_host(self) -> "TrainState":
+    """The same state with its arrays on the host; its key as it is."""
+    return jax.device_get(self.replace(key=None)).replace(key=self.key)

@@ -5,6 +5,7 @@ examples and gradients are averaged over the axis, so that the result is the glo
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import optax
 
 from prt_jax import losses
 from prt_jax.attacks import ascend, l2_norm, over_seeds, sum_over_seeds
+from prt_jax.devices import over_devices
 from prt_jax.game import Game, begin, complete_seeds, draw_noise, judge, restore
 from prt_jax.metrics.image import psnr
+from prt_jax.precision import multiplying
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.state import TrainState
 
@@ -202,3 +205,19 @@ def training_cycles(game: Game, state: TrainState, batches: jax.Array) -> TrainS
     return state, None
 
   return jax.lax.scan(run_cycle, state, batches)[0]
+
+
+def make_train_step(
+  game: Game, *, robust: bool, devices: Sequence[jax.Device] | None = None
+) -> Callable[[TrainState, jax.Array], TrainState]:
+  """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
+  step = functools.partial(training_step, game, robust=robust)
+  return over_devices(multiplying(game.config.model.precision, step), devices)
+
+
+def make_train_cycles(
+  game: Game, devices: Sequence[jax.Device] | None = None
+) -> Callable[[TrainState, jax.Array], TrainState]:
+  """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
+  cycles = functools.partial(training_cycles, game)
+  return over_devices(multiplying(game.config.model.precision, cycles), devices)

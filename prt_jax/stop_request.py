@@ -46,9 +46,9 @@ class StopRequest:
 
     Of several hosts none leaves alone.
     """
-    import jax
+    from prt_jax import devices
 
-    if jax.process_count() == 1:
+    if devices.is_alone():
       self._when_leaving = what_stays
       if self.signal_name:
         self._leave(self.signal_name)

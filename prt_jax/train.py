@@ -9,25 +9,23 @@ import time
 from collections.abc import Iterator
 
 import jax
-import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import feed, parallel, pictures, precision
+from prt_jax import devices, feed, pictures, precision
 from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data_identity import FILE as DATA_FILE
 from prt_jax.data_identity import claim_data
 from prt_jax.errors import UserError
-from prt_jax.game import Game, init_state, make_game
+from prt_jax.game import Game, empty_state, init_state, make_game
 from prt_jax.state import TrainState
+from prt_jax.step import make_train_cycles, make_train_step
 from prt_jax.stop_request import StopRequest
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import SPEED_SCALARS, Writers
 
-GRID_ROWS = 8
-GRID_SEEDS = 4
 PROGRESS_SECONDS = 20.0
 
 
@@ -55,13 +53,13 @@ class Schedule:
     return step % every == 0 or step == self.num_steps
 
 
-def make_schedule(game: Game) -> Schedule:
-  """The config's schedule; UserError where its fields do not fit each other."""
+def make_schedule(game: Game, until: int | None = None) -> Schedule:
+  """The config's schedule, or its part up to so many steps; UserError where its fields do not fit each other."""
   train = game.config.train
   every = {
     name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
   }
-  count = train.steps_per_dispatch or parallel.default_steps_per_dispatch(game)
+  count = train.steps_per_dispatch or devices.default_steps_per_dispatch(len(game.cycle))
   if not train.steps_per_dispatch and any(steps % count for steps in every.values()):
     count = 1
   if count < 1 or (count > 1 and count % len(game.cycle)):
@@ -71,11 +69,17 @@ def make_schedule(game: Game) -> Schedule:
   for name, steps in every.items():
     if steps % count:
       raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
-  return Schedule(train.num_steps, count, *every.values())
+  return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
+def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -> TrainState | None:
   """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
+
+  Args:
+    config: the run's.
+    workdir: where it lives.
+    until: stop after so many steps of the run; a later call goes on. Where whole dispatches end there, the run is bit
+      for bit the one that was never stopped; else single steps lead there, which may round differently.
 
   Returns:
     The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
@@ -86,37 +90,37 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
       The last good checkpoint is kept.
   """
   config = checked(config)
-  game = make_game(config, axis_name=parallel.AXIS)
-  schedule = make_schedule(game)
-  parallel.check_batch_size("train.batch_size", config.train.batch_size)
+  game = make_game(config, axis_name=devices.AXIS)
+  schedule = make_schedule(game, until)
+  devices.check_batch_size("train.batch_size", config.train.batch_size)
   with contextlib.ExitStack() as stack:
     # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
     if is_there := workdir.exists():
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
-    checkpoints, step = None, 0
+    checkpoints, state, step = None, None, 0
     if (workdir / "checkpoints").exists():
       checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-      state, step = checkpoints.resume(init_state(game), config.train.checkpoint_every_steps)
+      state, step = checkpoints.resume(empty_state(game), config.train.checkpoint_every_steps)
       if step >= schedule.num_steps:
         checkpoints.close()
         logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
         return state
-    dataset = prepare(config.data)
+    dataset = prepare(config.data, config.seed)
     if not is_there:
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
     claim_workdir(workdir, config)
-    if parallel.is_primary():
+    if devices.is_primary():
       claim_data(workdir, dataset)
-    if checkpoints is None:
-      checkpoints, state = Checkpoints(workdir, config.train.keep_checkpoints), init_state(game)
+    checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
+    state = state if step else init_state(game)
     return _train(game, schedule, dataset, state, step, workdir, checkpoints)
 
 
 def writing(workdir: pathlib.Path):
   """The lock of a run's workdir, held by the one process that writes there."""
-  return one_writer(workdir) if parallel.is_primary() else contextlib.nullcontext()
+  return one_writer(workdir) if devices.is_primary() else contextlib.nullcontext()
 
 
 def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -124,7 +128,7 @@ def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
   has_trained = any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists()
   if has_trained or not is_of_a_run(workdir / "config.json", config):
     check_workdir(workdir, config)
-  elif parallel.is_primary():
+  elif devices.is_primary():
     for name in ("config.json", DATA_FILE):
       (workdir / name).unlink(missing_ok=True)
 
@@ -140,7 +144,7 @@ def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
 def _train(game, schedule, dataset, state, step, workdir, checkpoints):
   config = game.config
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
-  writers = Writers(workdir, config, step, primary=parallel.is_primary())
+  writers = Writers(workdir, config, step, primary=devices.is_primary())
   try:
     _describe(game, state, dataset, workdir)
     with StopRequest() as stop:
@@ -163,10 +167,9 @@ def _train(game, schedule, dataset, state, step, workdir, checkpoints):
 
 def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
   config = game.config
-  run_step = {robust: parallel.make_train_step(game, robust=robust) for robust in (False, True)}
-  run_cycles = parallel.make_train_cycles(game)
-  columns = pictures.make_sample_columns(game, GRID_SEEDS if config.model.stochastic else 1)
-  examples = np.asarray(dataset.val[:GRID_ROWS], np.float32) / 255
+  run_step = {robust: make_train_step(game, robust=robust) for robust in (False, True)}
+  run_cycles = make_train_cycles(game)
+  draw_progress = pictures.make_progress_picture(game, dataset.val)
   batches = feed.batches(
     feed.make_fetch(dataset.train, config.data.placement),
     schedule.dispatches(step),
@@ -175,7 +178,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     num_examples=len(dataset.train),
   )
   clock = Clock(game, schedule, step)
-  state = parallel.replicate(state)
+  state = devices.replicate(state)
   started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
     program = run_step[game.cycle[first % len(game.cycle)]] if count == 1 else run_cycles
@@ -193,18 +196,18 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       check_finite(scalars, step, schedule.log_every, checkpoints.describe_latest())
       writers.write_scalars(step, clock.log(step, scalars))
     drawing = schedule.due(step, schedule.image_every)
-    if drawing and parallel.is_primary():
-      grid = pictures.draw_grid(columns(parallel.to_host_state(state), examples))
+    if drawing and devices.is_primary():
+      grid = draw_progress(state.on_host())
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
-    stopping = parallel.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
+    stopping = devices.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
     if schedule.due(step, schedule.checkpoint_every) or stopping:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)
     if stopping:
       break
-  return parallel.to_host_state(state), step
+  return state.on_host(), step
 
 
 def interval_means(state: TrainState) -> dict[str, float]:
@@ -270,9 +273,10 @@ class Clock:
 
 def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:
   """Logs the sizes of data and networks, and their arithmetic; the table of all parameters goes to parameters.txt."""
-  logging.info("%d training and %d validation images in %s", len(dataset.train), len(dataset.val), dataset.folder)
+  place = f"in {dataset.folder}" if dataset.folder else "drawn"
+  logging.info("%d training and %d validation examples %s", len(dataset.train), len(dataset.val), place)
   model = game.config.model
-  logging.info("%s", precision.describe(model.dtype, model.precision, jax.default_backend()))
+  logging.info("%s", precision.describe(model.dtype, model.precision, devices.backend()))
   tables = []
   for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
     logging.info("%s: %s parameters", player, f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}")
@@ -281,5 +285,5 @@ def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.
     except ImportError:
       continue
     tables.append(f"{player}\n{parameter_overview.get_parameter_overview(params, include_stats=False)}\n")
-  if tables and parallel.is_primary():
+  if tables and devices.is_primary():
     (workdir / "parameters.txt").write_text("\n".join(tables))

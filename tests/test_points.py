@@ -1,19 +1,24 @@
 """A game of points: the same step as the images', with the toys' networks, measurement and robustness."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import toy_disk
-from prt_jax import parallel
+from prt_jax import devices, evaluate, pictures, plan
+from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.game import draw_noise, init_state, make_game, restore
 from prt_jax.randomness import example_keys
-from prt_jax.step import generator_step, training_step
+from prt_jax.restorers.user_restorer import load_restorer
+from prt_jax.step import generator_step, make_train_step, training_step
+from tests.commands import run
 
 POINTS = np.random.default_rng(0).uniform(-0.7, 0.7, (32, 2)).astype(np.float32)
 
@@ -27,9 +32,9 @@ def tiny(variant="stochastic-robust", **fields) -> ConfigDict:
 
 
 def test_four_devices_agree_with_one():
-  spread = make_game(tiny("stochastic-erratic"), axis_name=parallel.AXIS)
+  spread = make_game(tiny("stochastic-erratic"), axis_name=devices.AXIS)
   alone = make_game(tiny("stochastic-erratic"))
-  four = parallel.make_train_step(spread, robust=False)(parallel.replicate(init_state(spread)), POINTS.reshape(4, 8, 2))
+  four = make_train_step(spread, robust=False)(devices.replicate(init_state(spread)), POINTS.reshape(4, 8, 2))
   one = jax.jit(functools.partial(training_step, alone, robust=False))(init_state(alone), POINTS)
   for ours, theirs in zip(jax.tree.leaves(one.generator_params), jax.tree.leaves(four.generator_params), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -67,6 +72,57 @@ def test_the_scale_is_a_factor_of_every_draw():
   (whole,), (third,) = (draw_noise(make_game(tiny(**{"model.noise_scale": scale})), keys, 2) for scale in (1.0, 1 / 3))
   np.testing.assert_allclose(3 * third, whole, rtol=1e-6)
   assert float(jnp.abs(whole).min()) > 0
+
+
+def test_the_command_trains_points_draws_them_and_resumes(tmp_path):
+  config = "configs/toy_disk.py:stochastic-robust,demo"
+  fields = [
+    f"--config.{field}" for field in (
+      "model.width=8", "model.critic_width=8", "train.num_steps=9", "train.steps_per_dispatch=3", "train.batch_size=32",
+      "train.log_every_steps=3", "train.checkpoint_every_steps=3", "train.image_every_steps=9",
+    )
+  ]  # fmt: skip
+  result = run(f"--workdir={tmp_path / 'run'}", *fields, config=config)
+  assert result.returncode == 0, result.stderr
+  assert "100000 training and 10000 validation examples drawn" in result.stderr
+  lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+  assert [line["step"] for line in lines] == [3, 6, 9]
+  assert all(line["delta_norm"] == pytest.approx(1e-3, rel=1e-2) for line in lines)
+  assert Image.open(tmp_path / "run" / "images" / "00000009.png").size[0] > 2 * 256
+  assert json.loads((tmp_path / "run" / "data.json").read_text())["counts"] == {"train": 100_000, "val": 10_000}
+  assert "is complete: 9 of 9 steps" in run(f"--workdir={tmp_path / 'run'}", *fields, config=config).stderr
+
+
+def test_what_is_for_images_alone_says_so(tmp_path):
+  with pytest.raises(UserError, match="evaluation measures images, and this run restores points"):
+    evaluate.check_ahead(tiny())
+  config = tiny()
+  claim_workdir(tmp_path / "run", config)
+  checkpoints = Checkpoints(tmp_path / "run", 1)
+  checkpoints.save(init_state(make_game(config)))
+  checkpoints.close()
+  with pytest.raises(UserError, match="evaluation measures images, and this run restores points"):
+    evaluate.evaluate(config, tmp_path / "run")
+  with pytest.raises(UserError, match="holds a run of points: it restores no images"):
+    load_restorer(str(tmp_path / "run"))
+  with pytest.raises(UserError, match=r"',demo'$"):
+    toy_disk.get_config("stochastic-robust,mini")
+
+
+def test_a_picture_of_points_shows_each_where_it_is():
+  points = np.array([[1, 0], [0, -1.1]], np.float32)
+  picture = pictures.draw_points([("original", points), ("input", points[:, :1]), ("restored", np.zeros((2, 2)))])
+  left, right = (picture[pictures.HEADER :, side : side + 256].mean(-1) for side in (0, 256 + pictures.GAP))
+  # reach 1.21: (1, 0) is 255 (1/1.21 + 1) / 2 to the right, (0, -1.1) as much of 1.1 / 1.21 down.
+  assert {tuple(place) for place in np.argwhere(left[:256] == 0)} == {(127, 233), (243, 128)}
+  assert len(np.argwhere(right[:256] == 0)) == 1
+
+
+def test_a_plan_counts_points_as_they_are():
+  made = plan.plan(tiny(**{"train.steps_per_dispatch": 300}), "h100")
+  assert made.memory.data == 100_000 * 2 * 4
+  assert "prepared data" not in made.disk
+  assert [need.state for need in made.needs if need.name == "data"] == ["there"]
 
 
 @pytest.mark.parametrize(

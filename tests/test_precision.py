@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.toy_evaluation import second_coordinate
-from prt_jax import evaluate, exploration, lipschitz, measurements, parallel, report
+from prt_jax import devices, evaluate, exploration, lipschitz, measurements, report, step
 from prt_jax.audit import audit
 from prt_jax.checkpoints import claim_workdir
 from prt_jax.decision_attack import decision_attack
@@ -64,8 +64,8 @@ def programs(monkeypatch):
 
     return lower
 
-  monkeypatch.setattr(parallel, "over_examples", over_examples)
-  monkeypatch.setattr(parallel, "local_rows", lambda rows: rows[None])
+  monkeypatch.setattr(devices, "over_examples", over_examples)
+  monkeypatch.setattr(devices, "local_rows", lambda rows: rows[None])
   return found
 
 
@@ -74,7 +74,7 @@ def test_every_product_of_an_evaluation_is_in_float32(programs, tmp_path):
   config.unlock()
   config.model.update(dtype="bfloat16", precision="default")
   config.eval.update(num_examples=4, batch_size=4, strong_num_examples=4, strong_num_steps=1, strong_num_restarts=1)
-  game = make_game(config, axis_name=parallel.AXIS, platform="tpu", dtype="float32")
+  game = make_game(config, axis_name=devices.AXIS, platform="tpu", dtype="float32")
   np.savez(tmp_path / "squeezenet.npz", **random_arrays())
   config.eval.update(feature_extractor="squeezenet", feature_weights=str(tmp_path / "squeezenet.npz"))
   extractor, lpips_params, _ = evaluate.load_networks(config)
@@ -100,22 +100,22 @@ def test_every_extractor_multiplies_in_float32():
 @pytest.mark.parametrize(("asked", "found"), [("highest", "highest"), ("tf32", "tensorfloat32"), ("default", None)])
 def test_training_is_traced_in_the_precision_of_its_config(tiny_config, monkeypatch, asked, found):
   seen = []
-  monkeypatch.setattr(parallel, "over_devices", lambda step, _: step)
+  monkeypatch.setattr(step, "over_devices", lambda function, _: function)
   for name in ("training_step", "training_cycles"):
-    monkeypatch.setattr(parallel, name, lambda *_, name=name, **__: seen.append((name, asked_of_jax())))
+    monkeypatch.setattr(step, name, lambda *_, name=name, **__: seen.append((name, asked_of_jax())))
   tiny_config.model.precision = asked
   game = make_game(tiny_config)
-  parallel.make_train_step(game, robust=True)(None, None)
-  parallel.make_train_cycles(game)(None, None)
+  step.make_train_step(game, robust=True)(None, None)
+  step.make_train_cycles(game)(None, None)
   assert seen == [("training_step", found), ("training_cycles", found)]
 
 
 def test_gradients_and_the_search_multiply_in_their_trainings_precision(tiny_config):
   tiny_config.model.update(precision="tf32", stochastic=False)
   tiny_config.attack.update(num_steps=1, num_seeds=1)
-  game = make_game(tiny_config, axis_name=parallel.AXIS, platform="tpu")
+  game = make_game(tiny_config, axis_name=devices.AXIS, platform="tpu")
   batch = jax.ShapeDtypeStruct((4, 2, 32, 32, 3), np.uint8)
-  text = parallel.make_train_step(game, robust=True).lower(state_shapes(game), batch).as_text()
+  text = step.make_train_step(game, robust=True).lower(state_shapes(game), batch).as_text()
   # What folds upsampling into kernels is of their size, and float32 whatever is asked for.
   assert products(text).keys() == {"HIGH", "HIGHEST"}
 

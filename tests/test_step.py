@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prt_jax import parallel
+from prt_jax import devices
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.game import init_state, make_game
-from prt_jax.step import critic_step, training_cycles, training_step
+from prt_jax.step import critic_step, make_train_cycles, training_cycles, training_step
 from tests import tiny
 
 
@@ -51,10 +51,10 @@ def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(tiny_co
   After the paper's five, delta differs by 1e-2 on any two orders of summation; in float64, by 1e-12 (README).
   """
   tiny_config.attack.num_steps = 1
-  spread, alone = make_game(tiny_config, axis_name=parallel.AXIS), make_game(tiny_config)
+  spread, alone = make_game(tiny_config, axis_name=devices.AXIS), make_game(tiny_config)
   assert jax.local_device_count() == 4
   batches = images.reshape(3, 4, 2, 32, 32, 3).swapaxes(0, 1)
-  four = parallel.make_train_cycles(spread)(parallel.replicate(init_state(spread)), batches)
+  four = make_train_cycles(spread)(devices.replicate(init_state(spread)), batches)
   one = init_state(alone)
   robust_step = jax.jit(functools.partial(training_step, alone, robust=True))
   for batch, robust in zip(images, alone.cycle, strict=True):
@@ -154,14 +154,14 @@ def test_whole_cycles_lower_for_accelerators(tiny_config, images, platform):
 
 
 def test_local_rows_split_the_last_axis_over_the_devices():
-  rows = parallel.local_rows(np.arange(16).reshape(2, 8))
+  rows = devices.local_rows(np.arange(16).reshape(2, 8))
   np.testing.assert_array_equal(rows[1], [[2, 3], [10, 11]])
   assert rows.shape == (4, 2, 2)
 
 
 def test_batch_size_must_divide_over_the_devices():
   with pytest.raises(UserError, match=r"train.batch_size=6 does not divide over 4 devices: .* for example 4"):
-    parallel.check_batch_size("train.batch_size", 6)
+    devices.check_batch_size("train.batch_size", 6)
 
 
 def test_gather_and_host_placement_give_the_same_images(tiny_config):
@@ -204,6 +204,6 @@ def test_only_the_thread_of_the_step_talks_to_the_devices():
 def test_an_accelerators_dispatch_is_whole_cycles(robust_every, steps, tiny_config, monkeypatch):
   tiny_config.optim.robust_every_steps = robust_every
   game = make_game(tiny_config)
-  assert parallel.default_steps_per_dispatch(game) == 1
+  assert devices.default_steps_per_dispatch(len(game.cycle)) == 1
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert parallel.default_steps_per_dispatch(game) == steps
+  assert devices.default_steps_per_dispatch(len(game.cycle)) == steps

@@ -1,4 +1,4 @@
-"""Data sets as memory-mapped uint8 arrays, and the order in which training walks through them."""
+"""Data sets as memory-mapped uint8 arrays (points: drawn), and the order in which training walks through them."""
 
 from prt_jax.data.cache import Dataset, prepare
 from prt_jax.data.sampler import batch_indices

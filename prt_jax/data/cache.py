@@ -19,7 +19,7 @@ from prt_jax.data.errors_text import one_line
 from prt_jax.data.partial_folder import HOST, partial_folder, remove_dead_partials, writing_lock
 from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
-from prt_jax.data.sources import SOURCES
+from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.data.split import check_train_fraction
 from prt_jax.errors import UserError
 from prt_jax.integrity import Damaged, digest_file
@@ -36,16 +36,16 @@ class Dataset:
   """A prepared data set.
 
   Attributes:
-    train: read-only np.memmap, uint8 [N, image_size, image_size, 3].
-    val: the same, of the validation images.
-    folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json.
+    train: read-only np.memmap, uint8 [N, image_size, image_size, 3]; of a source that draws, an array [N, ...] float32.
+    val: the same, of the validation examples.
+    folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json; None where they were drawn.
     fingerprint: str; equal fingerprints are equal data.
     meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint.
   """
 
   train: np.ndarray
   val: np.ndarray
-  folder: Path
+  folder: Path | None
   fingerprint: str
   meta: dict
 
@@ -55,8 +55,8 @@ class Dataset:
     return self.meta.get("digests") or {name: digest_file(self.folder / f"{name}.npy") for name in SPLITS}
 
 
-def prepare(data):
-  """The data set of a config: from the cache if it is there, else read from its source into the cache.
+def prepare(data, seed=0):
+  """The data set of a config: from the cache if it is there, else read from its source into the cache, or drawn.
 
   The arrays lie in data.cache_dir/READABLE-FINGERPRINT; the fingerprint covers source, preprocessing
   and split rule, and for a folder the names, sizes and times of its files. A preparation that is
@@ -66,6 +66,7 @@ def prepare(data):
 
   Args:
     data: the config's `data` (source, name, path, image_size, resize, train_fraction, cache_dir are read).
+    seed: the run's; it has a part in what is drawn, and none in what is read.
 
   Returns:
     Dataset.
@@ -76,6 +77,8 @@ def prepare(data):
   """
   source = checked_source(data)
   description = source.describe(data)
+  if is_drawn(source):
+    return _draw(data, source, description | {"seed": seed})
   fingerprint = _fingerprint(data.source, description)
   cache_dir = Path(data.cache_dir).expanduser()
   folder = _folder(data, fingerprint)
@@ -100,6 +103,19 @@ def prepare(data):
       logging.warning("the prepared data in %s is damaged (%s): preparing it again", folder, error)
       _write_again(data, source, description, fingerprint, folder, error)
   return opened()
+
+
+def _draw(data, source, description):
+  splits = source.draw(data, description["seed"])
+  fingerprint = _fingerprint(data.source, description)
+  meta = {
+    "source": data.source,
+    "description": description,
+    "counts": {name: len(splits[name]) for name in SPLITS},
+    "digests": {name: hashlib.sha256(np.ascontiguousarray(splits[name])).hexdigest() for name in SPLITS},
+    "fingerprint": fingerprint,
+  }
+  return Dataset(splits["train"], splits["val"], None, fingerprint, meta)
 
 
 def _write_again(data, source, description, fingerprint, folder, damage):
@@ -135,11 +151,14 @@ def checked_source(data):
   """The source's module; UserError where data's fields cannot work."""
   if data.source not in SOURCES:
     raise UserError(f"unknown data.source={data.source!r}: set --config.data.source to one of {', '.join(SOURCES)}")
+  source = SOURCES[data.source]
+  if is_drawn(source):
+    return source
   if not data.cache_dir:
     raise UserError("data.cache_dir is empty: set --config.data.cache_dir=DIR, a folder for the prepared arrays")
   check_preprocessing(data)
   check_train_fraction(data.train_fraction)
-  return SOURCES[data.source]
+  return source
 
 
 def _fingerprint(source, description):

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from prt_jax.devices import EIGEN_CONVOLUTIONS
+
 # The jax.ad_checkpoint name of a convolution's result in our nets: what is worth keeping for a gradient, where memory
 # is short, since all else is quickly computed again.
 CONVOLVED = "convolved"
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# An XLA flag: the CPU convolutions of before YNN, Eigen's, which each use all threads (parallel.use_all_cores).
-EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 
 def plain_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ critic's residual scale as part of its kernels (a TPU's critic step 13.2 instead
 
 import dataclasses
 
-import jax
+from prt_jax import devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,4 +75,4 @@ FORMULATIONS = {"cpu": _CPU, "gpu": _GPU, "tpu": _TPU}
 
 def formulation_of(platform: str | None) -> Formulation:
   """The formulation for 'cpu', 'gpu' or 'tpu'; None = JAX's default backend."""
-  return FORMULATIONS[platform or jax.default_backend()]
+  return FORMULATIONS[platform or devices.backend()]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from prt_jax.models.layers import KERNEL_INITS, bias_init
+from prt_jax.models.players import Players, check_restores
 
 
 class MLP(nn.Module):
@@ -67,3 +68,11 @@ class MLPCritic(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [B,2] -> logits [B]."""
     return MLP((self.width,) * 4 + (1,), self.kernel_init)(x)[:, 0]
+
+
+def players(config, degradation, *, axis_name, platform, dtype) -> Players:
+  """The toys' networks for points, in the form of models/networks.py; in float32, without batch statistics."""
+  del axis_name, platform, dtype
+  check_restores(config, degradation, "points")
+  model = config.model
+  return Players(MLPGenerator(model.width, model.init), MLPCritic(model.critic_width, model.init), ((1,),))

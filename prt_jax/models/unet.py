@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from prt_jax.errors import UserError
 from prt_jax.models import blocks
+from prt_jax.models.critic import Critic
 from prt_jax.models.formulations import formulation_of
 from prt_jax.models.layers import Conv, SeedBatchNorm, Upsampled, max_pool, repeat_for_seeds
+from prt_jax.models.players import Players, check_restores
 
 LEVELS = 4
 
@@ -154,3 +157,21 @@ class UNet(nn.Module):
   def noise_shapes(image_size: int) -> tuple[tuple[int, int, int], ...]:
     """The shapes of Z1..Z4 of one example: one channel at the size of each Down block's input."""
     return tuple((image_size >> level, image_size >> level, 1) for level in range(LEVELS))
+
+
+def players(config, degradation, *, axis_name, platform, dtype) -> Players:
+  """The paper's networks for images, in the form of models/networks.py."""
+  check_restores(config, degradation, "images")
+  model, image_size = config.model, config.data.image_size
+  if image_size < 32 or image_size % 32:
+    raise UserError(f"data.image_size={image_size} cannot be pooled five times: choose a multiple of 32")
+  common = {"kernel_init": model.init, "dtype": dtype, "platform": platform}
+  generator = UNet(
+    model.width,
+    axis_name=axis_name if model.sync_batch_norm else None,
+    use_last_bias=not degradation.removes_constants,
+    **common,
+  )
+  critic = Critic(model.critic_width, model.residual_scale, **common)
+  # A CPU's caches hold one seed's images, not those of ten.
+  return Players(generator, critic, UNet.noise_shapes(image_size), seeds_at_once_on_cpu=1)

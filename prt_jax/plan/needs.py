@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from prt_jax.data.cache import checked_source, find_prepared
+from prt_jax.data.sources import is_drawn
 from prt_jax.errors import UserError
 from prt_jax.features import inception_weights
 from prt_jax.features.extractors import check_name
@@ -35,11 +36,13 @@ def data_needs(data: ConfigDict) -> tuple[dict[str, int] | None, Need, bool]:
   """
   source = checked_source(data)
   try:
-    if prepared := find_prepared(data):
+    if not is_drawn(source) and (prepared := find_prepared(data)):
       folder, counts = prepared[0], prepared[1]["counts"]
       text = f"{counts['train']:,} images to train on, {counts['val']:,} others, prepared in {folder}"
       return counts, Need("data", THERE, text), True
     found = source.look(data)
+    if is_drawn(source):
+      return found.counts, Need("data", THERE, found.text), True
   except UserError as error:
     return None, Need("data", MISSING, str(error)), False
   state = THERE if found.download_bytes == 0 else DOWNLOAD

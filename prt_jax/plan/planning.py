@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from prt_jax import evaluate, feed, targets, train
+from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.errors import UserError
 from prt_jax.plan.calibration import StepEstimate, estimate
 from prt_jax.plan.needs import MISSING, Need, data_needs, disk_need, evaluation_needs
@@ -19,7 +20,7 @@ from prt_jax.targets import Target
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
 # TPU's system keeps a few hundred MB.
 USABLE_SHARE = {"gpu": 0.75, "tpu": 0.95}
-STEPS_PER_DISPATCH = 30  # of an accelerator, where the config leaves it open: see parallel.default_steps_per_dispatch
+STEPS_PER_DISPATCH = 30  # of an accelerator, where the config leaves it open: see devices.default_steps_per_dispatch
 ROUND_BATCHES_TO = 8
 
 
@@ -143,8 +144,8 @@ def plan(
     one_seed_batch = 0 if seeds or not chip.has_seeds else chip.largest_batch(1)
   disk = {"checkpoints": config.train.keep_checkpoints * work.state_bytes(target.kind)}
   needs = [data_need, *evaluation_needs(config, counts), disk_need("checkpoints", disk["checkpoints"], workdir)]
-  if counts:
-    disk["prepared data"] = sum(counts.values()) * config.data.image_size**2 * 3
+  if counts and not is_drawn(SOURCES[config.data.source]):
+    disk["prepared data"] = sum(counts.values()) * work.example_bytes()
     if not is_prepared:
       needs.append(disk_need("prepared data", disk["prepared data"], pathlib.Path(config.data.cache_dir)))
   return Plan(
@@ -206,7 +207,7 @@ class _Chip:
     """What a batch needs."""
     data, share = self.config.data, batch_size // self.num_devices
     steps, works = self.steps(batch_size), self._works(seeds_at_once)
-    image_bytes = data.image_size**2 * 3
+    image_bytes = self.work.example_bytes()
     on_device = feed.choose_placement(data.placement, self.num_images * image_bytes, self.usable) == "device"
     per_dispatch = self.config.train.steps_per_dispatch or STEPS_PER_DISPATCH
     return Memory(

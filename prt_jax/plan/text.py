@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from prt_jax import targets
+from prt_jax import devices, targets
 from prt_jax.plan.calibration import BOUND
 from prt_jax.plan.needs import FREE
 from prt_jax.plan.planning import Plan, plan, plan_all
@@ -31,14 +31,14 @@ def command(config: ConfigDict, target: str | None, workdir: pathlib.Path) -> st
   found = known_target(device.device_kind) if device else None
   if found:
     usable = (device.memory_stats() or {}).get("bytes_limit")
-    return render(plan(config, found, num_devices=jax.device_count(), memory_bytes=usable, workdir=workdir))
+    return render(plan(config, found, num_devices=devices.num_devices(), memory_bytes=usable, workdir=workdir))
   here = f"{device.device_kind} is no target that is known" if device else "no accelerator here"
   return f"{here}; one device of every target (--target=NAME says more):\n{render_all(plan_all(config, workdir))}"
 
 
 def _accelerator():
   try:
-    device = jax.devices()[0]
+    device = devices.first()
   except RuntimeError:  # an accelerator that another process holds
     jax.config.update("jax_platforms", "cpu")
     return None

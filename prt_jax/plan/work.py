@@ -1,6 +1,7 @@
 """The work of a config's training steps, as an accelerator's formulation of the nets counts it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,15 @@ class StepWork:
     """The shapes of a run's state."""
     return self._once(("state", platform), lambda: state_shapes(self.game(platform)))
 
+  @property
+  def dtype(self) -> np.dtype:
+    """Of the training examples: pixels come as bytes, coordinates as they are."""
+    return np.dtype(np.uint8 if self.game("cpu").restores_images else np.float32)
+
+  def example_bytes(self) -> int:
+    """Of one training example."""
+    return math.prod(self.game("cpu").degradation.image_shape) * self.dtype.itemsize
+
   def state_bytes(self, platform: str) -> int:
     """Of a run's state, on a device and in a checkpoint, of which the key is no part: exact."""
     leaves = jax.tree.leaves(self.state(platform).replace(key=None))
@@ -40,7 +50,7 @@ class StepWork:
   def step(self, platform: str, robust: bool) -> Work:
     """A whole training step, plain or robust."""
     game, state = self.game(platform), self.state(platform)
-    images = jax.ShapeDtypeStruct((TRACED_BATCH, *game.degradation.image_shape), np.uint8)
+    images = jax.ShapeDtypeStruct((TRACED_BATCH, *game.degradation.image_shape), self.dtype)
 
     def step(state, images):
       return training_step(game, state, images, robust=robust)

@@ -176,8 +176,3 @@ def test_the_figure_shows_the_factors_that_are_complete(smoke):
 def test_collecting_nothing_says_what_to_do(smoke):
   with pytest.raises(UserError, match="holds no complete run: train it, without --collect"):
     super_resolution_figure.main([*smoke[0], "--collect"])
-
-
-def test_an_unknown_field_is_refused():
-  with pytest.raises(UserError, match="lists all fields"):
-    ImageRun("inpaint", "stochastic-robust", "mini", 0, {"optim.lerning_rate": 1}).make_config()

@@ -7,13 +7,14 @@ import pytest
 
 from experiments import precision
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
-from prt_jax import parallel
+from prt_jax import devices
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.game import init_state, make_game
 from prt_jax.probe import Probe
+from prt_jax.runs import load_run
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.normal(size=shape).astype(np.float32) for shape in ((5, 6), (6, 5)))
@@ -112,12 +113,13 @@ def test_float32s_numbers_are_the_evaluations_and_bfloat16s_are_not(tiny_config,
   checkpoints = Checkpoints(tmp_path / "run", 1)
   checkpoints.save(init_state(make_game(tiny_config)))
   checkpoints.close()
-  config, weights, step = precision.load(tmp_path / "run")
-  assert step == 0
+  run = load_run(tmp_path / "run")
+  config, weights = run.config, run.weights
+  assert run.step == 0
   images = prepare(config.data).val
   rows = evaluation_rows(images, 4)
   columns = precision.measure(config, weights, images, rows, (1.0, 1e-4), ("float32", "bfloat16 products"))
-  probe = Probe(make_game(config, axis_name=parallel.AXIS), weights)
+  probe = Probe(make_game(config, axis_name=devices.AXIS), weights)
   batch = probe.begin(images[rows][:, None], rows[:, None])
   theirs = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
   ours = columns["float32"]

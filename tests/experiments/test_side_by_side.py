@@ -9,7 +9,7 @@ import time
 import pytest
 
 from experiments.side_by_side import run_all
-from experiments.toy_training import Stopped
+from experiments.training import Stopped
 from prt_jax.errors import UserError
 from prt_jax.train import StopRequest
 

@@ -8,16 +8,33 @@ import numpy as np
 import pytest
 
 from experiments import toy_gans, two_ellipses, upper_bound
-from experiments.toy_evaluation import evaluate
+from experiments.toy_evaluation import evaluate, second_coordinate
 from experiments.toy_runs import SCORES, SMOKE_FIELDS, Run, evaluated, summarise
-from experiments.toy_training import load, train_until
+from experiments.training import checkpoint_steps, train
 from prt_jax.errors import UserError
+from prt_jax.runs import load_run
+from prt_jax.train import interval_means
 
 RUN = Run("ErraticGAN", 0)
+# Recorded from the training loop that the experiments once had of their own: {estimator: (seed, fields, means of
+# scalars over steps 7 to 12, outputs at four y and z = 1/2)}.
+RECORDED = {
+  "StoGAN": (1, {}, {
+    "critic_loss": 1.3889355659484863, "critic_real": -0.11693360656499863, "critic_fake": -0.11858164519071579,
+    "critic_gradient_norm": 0.07517654448747635, "generator_loss": 0.753925085067749, "r1": 0.00013595231575891376,
+    "generator_gradient_norm": 0.004000962246209383,
+  }, [0.20185115933418274, 0.19286315143108368, 0.19519317150115967, 0.20724202692508698]),
+  # eps: a change of the output that float32 resolves.
+  "RobustStoGAN": (2, {"attack.num_seeds": 2, "optim.robust_every_steps": 3, "attack.eps": 0.3}, {
+    "critic_loss": 1.385684847831726, "critic_real": -0.049768272787332535, "critic_fake": -0.05229093134403229,
+    "critic_gradient_norm": 0.05520024523139, "generator_loss": 0.7194795608520508, "r1": 0.00023402321676257998,
+    "generator_gradient_norm": 0.01856672763824463, "robustness_loss": 8.392366908083204e-07,
+  }, [-0.1863030195236206, -0.17896270751953125, -0.17297959327697754, -0.17264115810394287]),
+}  # fmt: skip
 
 
 def parameters(workdir, step):
-  _, state = load(RUN.config(SMOKE_FIELDS), workdir, step)
+  state = load_run(workdir, step).state
   return [np.asarray(leaf) for leaf in jax.tree.leaves((state.generator_params, state.critic_optimizer))]
 
 
@@ -54,15 +71,40 @@ def test_the_upper_bound_holds_on_the_trained_nets(smoke):
 
 def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(tmp_path):
   config = RUN.config(SMOKE_FIELDS)
-  train_until(config, tmp_path / "whole", 12)
-  train_until(config, tmp_path / "parts", 6)
-  train_until(config, tmp_path / "parts", 12)
+  train(config, tmp_path / "whole", 12)
+  train(config, tmp_path / "parts", 6)
+  train(config, tmp_path / "parts", 12)
   for whole, parts in zip(parameters(tmp_path / "whole", 12), parameters(tmp_path / "parts", 12), strict=True):
     np.testing.assert_array_equal(whole, parts)
 
 
+def test_any_number_of_steps_is_reached_and_the_run_goes_on_from_there(tmp_path):
+  """A dispatch is of 6 steps."""
+  config = RUN.config(SMOKE_FIELDS)
+  train(config, tmp_path / "run", 8)
+  assert checkpoint_steps(tmp_path / "run") == [6, 8]
+  train(config, tmp_path / "run", 12)
+  train(config, tmp_path / "whole", 12)
+  for whole, parts in zip(parameters(tmp_path / "whole", 12), parameters(tmp_path / "run", 12), strict=True):
+    np.testing.assert_allclose(whole, parts, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", RECORDED)
+def test_a_training_is_the_one_of_the_published_numbers(estimator, tmp_path):
+  """Other data, noise, order or attack starts move some of these means by a multiple of the tolerance."""
+  seed, fields, scalars, outputs = RECORDED[estimator]
+  train(Run(estimator, seed).config(SMOKE_FIELDS | fields), tmp_path / "run", 12)
+  trained = load_run(tmp_path / "run")
+  found = interval_means(trained.state)
+  assert {name: found[name] for name in scalars} == pytest.approx(scalars, rel=2e-4)
+  y = np.linspace(-0.9, 0.9, 4, dtype=np.float32)[:, None]
+  z = (np.full_like(y, 0.5),)
+  found = second_coordinate(trained.game.generator)(trained.state.generator_params, y, z)[:, 0]
+  np.testing.assert_allclose(found, outputs, atol=2e-5)
+
+
 def test_collecting_trains_nothing(tmp_path):
-  assert evaluated(RUN, tmp_path, 12, SMOKE_FIELDS) == {}
+  assert evaluated(RUN, tmp_path, 12) == {}
   with pytest.raises(UserError, match="holds no run of 3600 steps"):
     toy_gans.main(["--collect", f"--workdir={tmp_path}", "--seeds=1"])
 
@@ -105,7 +147,7 @@ def test_a_run_counts_by_its_mean_over_checkpoints():
 
 def test_evaluation_of_an_untrained_net_is_a_thin_curve(tmp_path):
   config = RUN.config(SMOKE_FIELDS)
-  train_until(config, tmp_path / "run", 6)
-  scores = evaluate(*load(config, tmp_path / "run", 6), points=200, sets=2, measurements=200)
+  train(config, tmp_path / "run", 6)
+  scores = evaluate(load_run(tmp_path / "run", 6), points=200, sets=2, measurements=200)
   assert scores["recall"] < 0.2
   assert scores["sqrt_R_exact_1e-3"] >= scores["sqrt_R_1e-3"] * (1 - 1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import two_ellipses
-from experiments.points import HOLE_AXES, OUTER_AXES, ellipses, in_hole
+from prt_jax.data.points_source import HOLE_AXES, OUTER_AXES, ellipses, in_hole
 
 ESTIMATORS = two_ellipses.hand_made(4)
 

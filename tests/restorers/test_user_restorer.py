@@ -79,7 +79,7 @@ def test_a_run_of_before_a_field_goes_on(tiny_config, tmp_path):
 
 def test_a_workdir_without_a_checkpoint(tiny_config, tmp_path):
   claim_workdir(tmp_path / "run", tiny_config)
-  with pytest.raises(UserError, match="no complete checkpoint"):
+  with pytest.raises(UserError, match=r"no checkpoint in .*train the run first"):
     load_restorer(str(tmp_path / "run"))
 
 

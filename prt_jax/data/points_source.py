@@ -1,6 +1,11 @@
-"""The toy worlds of paper A: points of the plane, uniform on a disk or between two ellipses."""
+"""Source `points`: the toy worlds of paper A, points of the plane, uniform on a disk or between two ellipses."""
 
 import numpy as np
+
+from prt_jax.data.split import Found
+from prt_jax.errors import UserError
+
+COUNTS = {"train": 100_000, "val": 10_000}  # App. E.1
 
 # Paper A's App. B.1 prints no axes. These give its four numbers within .03 (docs/toys.md says how they were found);
 # the hole's are those of the inner ellipse.
@@ -32,7 +37,22 @@ def in_hole(points: np.ndarray) -> np.ndarray:
 WORLDS = {"disk": disk, "ellipses": ellipses}
 
 
-def train_and_validation(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-  """The 100,000 training and 10,000 validation points of a world (App. E.1), [N,2] float32 each."""
+def describe(data):
+  """What `draw` will produce, its seed apart, as a JSON-able dict. UserError for a world that is none."""
+  if data.name not in WORLDS:
+    raise UserError(
+      f"data.name={data.name!r} is no world of points: set --config.data.name to one of {', '.join(WORLDS)}"
+    )
+  return {"world": data.name, "counts": COUNTS}
+
+
+def draw(data, seed):
+  """Both splits of the world data.name, [N,2] float32 each: a pure function of the seed."""
+  describe(data)
   rng = np.random.default_rng(seed)
-  return WORLDS[name](rng, 100_000), WORLDS[name](rng, 10_000)
+  return {split: WORLDS[data.name](rng, count) for split, count in COUNTS.items()}
+
+
+def look(data):
+  """Found, at once. UserError as `describe`."""
+  return Found(describe(data)["counts"], 0, f"points of the world {data.name}, drawn at each start")

@@ -1,4 +1,4 @@
-"""The only module that knows about devices: it spreads the training step over them with pmap.
+"""The only module that knows about devices and processes: it spreads what it is given over them with pmap.
 
 The state is replicated and donated, batches are split along their leading axis [devices, ...].
 pmap is the choice of this project; should that change, this is the file to change. (Under
@@ -11,19 +11,17 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
-from prt_jax.game import Game
-from prt_jax.models.convolution import EIGEN_CONVOLUTIONS
-from prt_jax.precision import multiplying
-from prt_jax.state import TrainState
-from prt_jax.step import training_cycles, training_step
 
 AXIS = "batch"
+# An XLA flag: the CPU convolutions of before YNN, Eigen's, which each use all threads.
+EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 
 def start(distributed: bool) -> None:
@@ -69,20 +67,46 @@ def any_process(flag: bool, *, ask: bool) -> bool:
 
   Of several processes, none acts on its own flag alone.
   """
-  if jax.process_count() == 1:
+  if is_alone():
     return flag
   return ask and bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def check_single_host(what: str) -> None:
   """UserError in a run over several hosts, which would write the same files."""
-  if jax.process_count() > 1:
+  if not is_alone():
     raise UserError(f"{what} runs on one host, over all its devices: start it there without --distributed")
+
+
+def is_alone() -> bool:
+  """Whether the run is of this process alone."""
+  return jax.process_count() == 1
+
+
+def backend() -> str:
+  """'cpu', 'gpu' or 'tpu': where programs run here."""
+  return jax.default_backend()
 
 
 def num_devices() -> int:
   """All devices of the run, over all processes."""
   return jax.device_count()
+
+
+def first() -> jax.Device:
+  """The first device. RuntimeError where another process holds it."""
+  return jax.devices()[0]
+
+
+def describe() -> str:
+  """Number and kind of the run's devices: '4 x NVIDIA H100 80GB HBM3'."""
+  return f"{num_devices()} x {first().device_kind}"
+
+
+def memory_bytes() -> int:
+  """What JAX may use of this process's first accelerator's memory; 0 on a CPU."""
+  stats = jax.local_devices()[0].memory_stats() if backend() != "cpu" else None
+  return (stats or {}).get("bytes_limit", 0)
 
 
 def check_batch_size(field: str, batch_size: int, count: int | None = None) -> None:
@@ -93,35 +117,19 @@ def check_batch_size(field: str, batch_size: int, count: int | None = None) -> N
     raise UserError(f"{field}={batch_size} does not divide over {count} devices: use a multiple, for example {lower}")
 
 
-def default_steps_per_dispatch(game: Game) -> int:
-  """One on CPU, where a dispatch costs nothing beside the step; about 30, in whole cycles, elsewhere."""
-  return 1 if jax.default_backend() == "cpu" else max(1, 30 // len(game.cycle)) * len(game.cycle)
+def default_steps_per_dispatch(cycle: int) -> int:
+  """One on CPU, where a dispatch costs nothing beside the step; about 30, in whole cycles of so many, elsewhere."""
+  return 1 if backend() == "cpu" else max(1, 30 // cycle) * cycle
 
 
 def local_rows(batch: np.ndarray) -> np.ndarray:
-  """This process's part of a global batch: [..., B] -> [local devices, ..., B / devices], in the axis's order."""
+  """This process's part of a global batch: [..., B] -> [local devices, ..., B / devices], in the axis's order.
+
+  That is pmap's: process by process, each one's devices as JAX has them. jax.devices() alone may mix the processes.
+  """
   per_device = np.split(batch, jax.device_count(), axis=-1)
-  devices = jax.devices()
-  return np.stack([per_device[devices.index(device)] for device in jax.local_devices()])
-
-
-def make_train_step(
-  game: Game, *, robust: bool, devices: Sequence[jax.Device] | None = None
-) -> Callable[[TrainState, jax.Array], TrainState]:
-  """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
-  step = functools.partial(training_step, game, robust=robust)
-  return over_devices(_in_its_precision(game, step), devices)
-
-
-def make_train_cycles(
-  game: Game, devices: Sequence[jax.Device] | None = None
-) -> Callable[[TrainState, jax.Array], TrainState]:
-  """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
-  return over_devices(_in_its_precision(game, functools.partial(training_cycles, game)), devices)
-
-
-def _in_its_precision(game, step):
-  return multiplying(game.config.model.precision, step)
+  in_order = sorted(jax.devices(), key=lambda device: device.process_index)
+  return np.stack([per_device[in_order.index(device)] for device in jax.local_devices()])
 
 
 def over_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
@@ -132,8 +140,8 @@ def over_devices(step: Callable, devices: Sequence[jax.Device] | None = None) ->
   return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,), devices=devices)
 
 
-def replicate(state: TrainState) -> TrainState:
-  """The state on every device, laid out as the training step returns it, so that the step compiles once."""
+def replicate(state: Any) -> Any:
+  """A tree of arrays on every device, laid out as the training step returns it, so that the step compiles once."""
   return jax.pmap(lambda _, state: state, axis_name=AXIS, in_axes=(0, None), out_axes=None)(
     np.zeros(jax.local_device_count()), state
   )
@@ -180,8 +188,3 @@ def to_host(tree):
     return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
   return jax.device_get(jax.tree.map(fetch, tree))
-
-
-def to_host_state(state: TrainState) -> TrainState:
-  """The state with its arrays on the host; its key as it is."""
-  return jax.device_get(state.replace(key=None)).replace(key=state.key)
