@@ -38,4 +38,4 @@ def row(config: ConfigDict) -> tuple[str, dict[str, float]]:
     return "paper A, Table 1 (CelebA 64x64, FID)", TABLE_1[variant(config)]
   if config.degradation.kind == "super_resolution":
     return "paper A, super-resolution figure (axes only)", {"ai_psnr_db": 34.0}
-  return "the papers do not have this task", {}
+  return "nothing to compare with", {}

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from prt_jax import report
+from prt_jax import published, report
 from prt_jax.degradations import make_degradation
 from prt_jax.report_page import histogram
 from tests import tiny
@@ -95,3 +95,9 @@ def test_histogram_counts_every_value_once():
   counts = report.histogram_of(values)
   assert sum(counts["counts"]) == 400 and counts["edges"][-1] < 2
   assert histogram(counts, "title").count("<rect") == 40
+
+
+def test_a_task_that_no_paper_has_is_compared_with_nothing():
+  config = tiny.get_config()
+  config.degradation.kind = "jpeg"
+  assert published.row(config) == ("nothing to compare with", {})
