@@ -223,7 +223,7 @@ def test_a_net_trained_in_bfloat16_is_evaluated_in_float32(tiny_config, tmp_path
   tiny_config.model.dtype = "bfloat16"
   claim_workdir(tmp_path / "run", tiny_config)
   monkeypatch.setattr(evaluate, "make_game", make_and_stop)
-  monkeypatch.setattr("prt_jax.game.make_game", make_and_stop)
+  monkeypatch.setattr("prt_jax.runs.make_game", make_and_stop)
   for use in (lambda: evaluate.evaluate(tiny_config, tmp_path / "run"), lambda: load_restorer(str(tmp_path / "run"))):
     with pytest.raises(Made) as caught:
       use()

@@ -96,7 +96,7 @@ def test_a_training_is_the_one_of_the_published_numbers(estimator, tmp_path):
   train(Run(estimator, seed).config(SMOKE_FIELDS | fields), tmp_path / "run", 12)
   trained = load_run(tmp_path / "run")
   found = interval_means(trained.state)
-  assert {name: found[name] for name in scalars} == pytest.approx(scalars, rel=2e-4)
+  assert {name: found[name] for name in scalars} == pytest.approx(scalars, rel=5e-4)
   y = np.linspace(-0.9, 0.9, 4, dtype=np.float32)[:, None]
   z = (np.full_like(y, 0.5),)
   found = second_coordinate(trained.game.generator)(trained.state.generator_params, y, z)[:, 0]
