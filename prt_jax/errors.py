@@ -8,7 +8,18 @@ class UserError(ValueError):
 
   The message is one line that says what is wrong and what to do about it. The
   command line prints it and exits with code 1; it never becomes a traceback.
+  It may quote the name of any file: what would break the line, or cannot be printed, is escaped.
   """
+
+  def __init__(self, message: str):
+    super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+  """A text as one line that any terminal can show: 'a\\nb' for a file's name with a line break in it."""
+  if text.isprintable():
+    return text
+  return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 NO_GRADIENT = (
