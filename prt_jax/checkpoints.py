@@ -19,9 +19,12 @@ from prt_jax.state import TrainState
 
 # A run may be evaluated, moved and fed differently without becoming another run. What its data are is kept beside its
 # config (data_identity.py); where they lie is free once that is known.
-FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
+FREE_FIELDS = ("data.cache_dir", "data.placement", "data.skip_unreadable", "eval.")
 # Fields that a config.json written before they existed does not have, and what it meant.
-ADDED_FIELDS = {"model.noise_scale": 1.0, "model.precision": "default", "degradation.consistency": "exact"}
+ADDED_FIELDS = {
+  "model.noise_scale": 1.0, "model.precision": "default", "degradation.consistency": "exact",
+  "data.skip_unreadable": False,
+}  # fmt: skip
 
 
 ITEM = "default"  # Orbax's name of a checkpoint's one part: the state

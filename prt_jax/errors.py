@@ -22,6 +22,14 @@ def printable(text: str) -> str:
   return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class UnreadableImage(UserError):
+  """One image file of many that cannot be read; `label` is what it is called."""
+
+  def __init__(self, label: str, reason: str):
+    super().__init__(f"cannot read the image {label} ({reason}): replace or remove it, or set skip_unreadable")
+    self.label = printable(label)
+
+
 NO_GRADIENT = (
   "the restorer's gradient is zero although its output changes: a search by gradients would call it robust "
   "(does it round, threshold, or stop gradients inside?)"

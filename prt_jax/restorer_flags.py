@@ -14,14 +14,15 @@ import numpy as np
 
 from prt_jax.command_line import Parser, output_folder
 from prt_jax.config_check import check_seed
+from prt_jax.data.image_files import describe_skipped
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
   Reading,
   bicubic_measure,
-  image_files,
+  read_images,
   read_pairs,
-  read_rgb,
+  result_name,
   square_pairs,
   to_float,
 )
@@ -64,6 +65,7 @@ def add_flags(parser: Parser) -> None:
   )
   parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
@@ -84,11 +86,13 @@ class Loaded(NamedTuple):
     restorer: with the degradation that consistency is judged by.
     pairs: the images.
     noise_std: of the measurements' noise, pixels in [0, 1].
+    skipped: the names of the images that could not be read, with --skip_unreadable.
   """
 
   restorer: Restorer
   pairs: list[Pair]
   noise_std: float
+  skipped: list[str]
 
 
 @in_float32
@@ -108,39 +112,46 @@ def load(arguments) -> Loaded:
   if arguments.range != "0..1" and ":" not in arguments.restorer:
     raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
   restorer = in_range(restorer, arguments.range)
+  skipped = [] if arguments.skip_unreadable else None
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
     run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
     if are_measurements:
-      pairs = run_measurements(arguments.input, restorer, is_inpainting=run["degradation"]["kind"] == "inpainting")
+      is_inpainting = run["degradation"]["kind"] == "inpainting"
+      pairs = run_measurements(arguments.input, restorer, is_inpainting=is_inpainting, skipped=skipped)
     else:
       noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
-      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
+      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade, skipped)
   else:
     measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
     restorer = dataclasses.replace(restorer, degrade=degrade)
     reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
-    pairs = read_pairs(arguments.input, reading, measure)
+    pairs = read_pairs(arguments.input, reading, measure, skipped)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))
+  if skipped and not pairs:
+    raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
   if noise_std and not are_measurements:
     rng = np.random.default_rng(arguments.seed)
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
   print(f"restorer: {restorer.name}", flush=True)
-  return Loaded(restorer, pairs, noise_std or 0.0)
+  if skipped:
+    print(f"left out {describe_skipped(skipped)}", flush=True)
+  return Loaded(restorer, pairs, noise_std or 0.0, skipped or [])
 
 
-def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iterator[Pair]:
+def run_measurements(
+  folder, restorer: Restorer, *, is_inpainting: bool, skipped: list[str] | None = None
+) -> Iterator[Pair]:
   """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
 
   With inpainting it may also be a whole picture: what counts is its visible quarter, the rest is painted anew.
-  UserError for another size.
+  UserError for another size. skipped: as in image_pairs.read_images.
   """
   side = restorer.image_size
   height, width, _ = jax.eval_shape(restorer.degrade, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).shape[1:]
-  for path in image_files(folder):
-    image, alpha = read_rgb(path)
+  for path, image, alpha in read_images(folder, skipped):
     image = to_float(image)
     if is_inpainting and image.shape == (side, side, 3):
       image = np.asarray(restorer.degrade(image[None]))[0]
@@ -150,7 +161,7 @@ def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iter
         f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {width}x{height}{whole}; "
         "originals are measured first with --degradation=own"
       )
-    yield Pair(path.stem, None, image, alpha)
+    yield Pair(result_name(path), None, image, alpha)
 
 
 def _degradation(name: str, scale: int) -> tuple[Callable | None, Callable, int]:

@@ -16,12 +16,13 @@ import numpy as np
 from absl import logging
 
 from prt_jax.data.errors_text import one_line
+from prt_jax.data.image_files import describe_skipped
 from prt_jax.data.partial_folder import HOST, partial_folder, remove_dead_partials, writing_lock
 from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES
 from prt_jax.data.split import check_train_fraction
-from prt_jax.errors import UserError
+from prt_jax.errors import UnreadableImage, UserError
 from prt_jax.integrity import Damaged, digest_file
 
 # Part of every fingerprint: raise it when the same description comes to mean other pixels.
@@ -40,7 +41,8 @@ class Dataset:
     val: the same, of the validation images.
     folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json.
     fingerprint: str; equal fingerprints are equal data.
-    meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint.
+    meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint, and the names of
+      images that were skipped, where data.skip_unreadable asks for that.
   """
 
   train: np.ndarray
@@ -164,44 +166,58 @@ def _write(data, source, description, fingerprint, folder):
   _check_free_space(folder.parent, sum(split.count for split in splits.values()) * data.image_size**2 * 3)
   progress = Progress(sum(split.count for split in splits.values()))
   with _disk_errors(folder.parent), partial_folder(folder) as partial:
-    for name in SPLITS:
-      _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress)
+    skipped = {
+      name: _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress) for name in SPLITS
+    }
     if source.describe(data) != description:
       raise UserError(f"the files of data.path={data.path} changed while they were read: run again when they rest")
     meta = {
       "source": data.source,
       "description": description,
-      "counts": {name: splits[name].count for name in SPLITS},
+      "counts": {name: splits[name].count - len(skipped[name]) for name in SPLITS},
       "digests": {name: digest_file(partial / f"{name}.npy") for name in SPLITS},
       "versions": {"format": FORMAT_VERSION, **_package_versions()},
       "fingerprint": fingerprint,
+      **({"skipped": skipped} if any(skipped.values()) else {}),
     }
     with _synced_file(partial / "meta.json") as file:
       file.write(json.dumps(meta, indent=2, sort_keys=True).encode() + b"\n")
   progress.finish()
+  if names := [name for split in SPLITS for name in skipped[split]]:
+    logging.warning("left out %s", describe_skipped(names))
 
 
 def _write_split(path, split, image_size, progress):
+  """Writes a split's array; returns the names of the images that were skipped."""
   # A plain file, not a memory map: a full disk is an OSError here, and a fatal SIGBUS there.
   shape = (image_size, image_size, 3)
   header = {"descr": "|u1", "fortran_order": False, "shape": (split.count, *shape)}
-  written = 0
+  written, skipped = 0, []
   with _synced_file(path) as file, contextlib.closing(split.images) as images:
     np.lib.format.write_array_header_1_0(file, header)
     for image in images:
+      if isinstance(image, UnreadableImage):
+        skipped.append(image.label)
+        continue
       if image.shape != shape or image.dtype != np.uint8:
         raise TypeError(f"a source yielded {image.dtype} {image.shape}, not uint8 {shape}")
       written += 1
-      if written > split.count:
+      if written + len(skipped) > split.count:
         break
       file.write(np.ascontiguousarray(image))
       progress.advance()
-  if written != split.count:
-    found = "more" if written > split.count else f"only {written}"
+    if skipped and written:
+      file.seek(0)  # numpy leaves room for any count: the header keeps its length
+      np.lib.format.write_array_header_1_0(file, header | {"shape": (written, *shape)})
+  if skipped and not written:
+    raise UserError(f"no image of the {path.stem} split can be read, {skipped[0]} for one: check --config.data.path")
+  if written + len(skipped) != split.count:
+    found = "more" if written + len(skipped) > split.count else f"only {written + len(skipped)}"
     raise UserError(
       f"the source promised {split.count} images for {path.stem} and gave {found}: "
       "its files changed or are incomplete; check them and run again"
     )
+  return skipped
 
 
 @contextlib.contextmanager

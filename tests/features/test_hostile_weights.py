@@ -1,4 +1,4 @@
-"""Weight files that lie about their sizes: each ends in one line, in a process that may use 300 MB more than at rest."""
+"""Weight files that lie about their sizes: each ends in one line, in a process that may take 300 MB more."""
 
 import io
 import os
@@ -98,7 +98,7 @@ def hostile_files(folder):
     "bytes of 2^40": b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b".",
     "a bytearray of 2^33": b"\x80\x05\x96" + (1 << 33).to_bytes(8, "little") + b".",
     # Doubled 200 times by reference: whoever walks or hashes it does not come to an end.
-    "nested lists": b"\x80\x02]" + b"q\x00]q\x01(h\x00h\x00e" * 1 + b"".join(b"q\x00](h\x00h\x00e" for _ in range(200)) + b".",
+    "nested lists": b"\x80\x02]" + b"q\x00](h\x00h\x00e" * 200 + b".",
     "nested tuples as a key": b"\x80\x02})" + b"q\x00h\x00\x86" * 200 + b"Ns.",
     "keys of one hash": b"\x80\x02}("
     + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1 << 14, 1 << 16)) + b"u.",
