@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from prt_jax import data_identity
 from prt_jax.errors import UserError
 from prt_jax.integrity import Damaged, check_digests, write_digests
+from prt_jax.json_files import read_object
 from prt_jax.parallel import is_primary, to_host
 from prt_jax.state import TrainState
 
@@ -216,12 +217,10 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   """UserError where the workdir holds a run of a different config, naming the fields; writes nothing."""
   path = workdir / "config.json"
   try:
-    theirs = complete_config(json.loads(path.read_text()))
+    theirs = complete_config(read_object(path, "choose another --workdir"))
   except (FileNotFoundError, NotADirectoryError):
     return
-  except OSError as error:
-    raise UserError(f"cannot read {path}: {error.strerror}; choose another --workdir") from error
-  except (ValueError, AttributeError) as error:
+  except AttributeError as error:
     raise UserError(f"{path} is not a config ({error}): choose another --workdir") from error
   free = FREE_FIELDS
   if (workdir / data_identity.FILE).exists() or _same_place(theirs, config):

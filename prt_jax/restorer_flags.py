@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from prt_jax.image_pairs import (
   square_pairs,
   to_float,
 )
+from prt_jax.json_files import read_object
 from prt_jax.precision import in_float32
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
@@ -115,7 +115,8 @@ def load(arguments) -> Loaded:
   skipped = [] if arguments.skip_unreadable else None
   noise_std, are_measurements = arguments.noise_std, arguments.degradation == "none"
   if restorer.image_size:
-    run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
+    path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+    run = read_object(path, "name the workdir of a training run")
     if are_measurements:
       is_inpainting = run["degradation"]["kind"] == "inpainting"
       pairs = run_measurements(arguments.input, restorer, is_inpainting=is_inpainting, skipped=skipped)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -21,6 +20,7 @@ from prt_jax.data_identity import FILE as DATA_FILE
 from prt_jax.data_identity import claim_data
 from prt_jax.errors import UserError
 from prt_jax.game import Game, init_state, make_game
+from prt_jax.json_files import parse_object
 from prt_jax.state import TrainState
 from prt_jax.stop_request import StopRequest
 from prt_jax.workdir_lock import one_writer
@@ -132,8 +132,8 @@ def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
 def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
   """Whether a config.json is a training run's, and no other program's."""
   try:
-    return json.loads(path.read_bytes()).keys() == set(config.keys())
-  except (OSError, ValueError, AttributeError):
+    return parse_object(path.read_bytes()).keys() == set(config.keys())
+  except (OSError, ValueError):
     return False
 
 

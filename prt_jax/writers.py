@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from prt_jax.json_files import parse_object
 from prt_jax.workdir_lock import short_lock
 
 # Wall-clock scalars: the only ones in metrics.jsonl that two identical runs do not share.
@@ -79,7 +80,7 @@ def append_line(path: pathlib.Path, content: Mapping[str, object]) -> None:
 
 
 def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
-  """Drops the lines of a metrics file that are later than last_step, and a torn last line."""
+  """Drops the lines of a metrics file that are later than last_step, and whatever is no line of one."""
   keep_lines(path, lambda content: content["step"] <= last_step)
 
 
@@ -93,18 +94,18 @@ def keep_lines(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
 
 
 def _keep_lines(path, wanted):
-  lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+  lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
   kept = []
   for line in lines:
     try:
-      if wanted(json.loads(line)):
-        kept.append(line.rstrip("\n") + "\n")
-    except (json.JSONDecodeError, KeyError, TypeError):
+      if wanted(parse_object(line)):
+        kept.append(line.rstrip(b"\n") + b"\n")
+    except (ValueError, KeyError, TypeError):
       logging.warning("dropped a torn line of %s: %.60r", path, line)
   if kept == lines:
     return
   partial = path.with_suffix(".partial")
-  partial.write_text("".join(kept))
+  partial.write_bytes(b"".join(kept))
   partial.replace(path)
 
 

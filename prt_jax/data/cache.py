@@ -24,6 +24,7 @@ from prt_jax.data.sources import SOURCES
 from prt_jax.data.split import check_train_fraction
 from prt_jax.errors import UnreadableImage, UserError
 from prt_jax.integrity import Damaged, digest_file
+from prt_jax.json_files import parse_object
 
 # Part of every fingerprint: raise it when the same description comes to mean other pixels.
 FORMAT_VERSION = 1
@@ -128,9 +129,12 @@ def find_prepared(data):
   description = checked_source(data).describe(data)
   folder = _folder(data, _fingerprint(data.source, description))
   try:
-    return folder, json.loads((folder / "meta.json").read_bytes())
+    meta = parse_object((folder / "meta.json").read_bytes())
   except (OSError, ValueError):
     return None
+  counts = meta.get("counts")
+  is_whole = isinstance(counts, dict) and all(type(counts.get(name)) is int for name in SPLITS)
+  return (folder, meta) if is_whole else None
 
 
 def checked_source(data):
@@ -268,7 +272,7 @@ def _open(folder, data, description, fingerprint):
   if not folder.is_dir():
     raise FileNotFoundError(folder)
   try:
-    meta = json.loads((folder / "meta.json").read_bytes())
+    meta = parse_object((folder / "meta.json").read_bytes())
     expected = {"fingerprint": fingerprint, "source": data.source, "description": description}
     for name, value in json.loads(json.dumps(expected)).items():
       if meta[name] != value:

@@ -1,13 +1,13 @@
 """Restorers that a command names: a published network, a workdir of prt_jax, or package.module:function."""
 
 import importlib
-import json
 import pathlib
 
 import jax
 from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError, quote
+from prt_jax.json_files import read_object
 from prt_jax.precision import MEASURING
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
@@ -62,11 +62,14 @@ def load_workdir(workdir: pathlib.Path) -> Restorer:
 
   path = workdir / "config.json"
   try:
-    config = ConfigDict(complete_config(json.loads(path.read_text())))
+    config = ConfigDict(complete_config(read_object(path, "name the workdir of a training run")))
     game = make_game(config, dtype=MEASURING["dtype"])
-  except (OSError, json.JSONDecodeError) as error:
+  except UserError:
+    raise
+  except OSError as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
-  except (AttributeError, KeyError, TypeError) as error:
+  # Values of other types and fields of other names fail where they are used, each in its own way.
+  except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   step = checkpoints.latest_step()
