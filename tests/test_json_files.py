@@ -105,7 +105,8 @@ def test_folders_beside_the_evaluations_are_passed_over(tmp_path):
   ("field", "value"),
   [
     ("train.num_steps", "8"), ("train.num_steps", 8.5), ("train.num_steps", None), ("model.stochastic", 1),
-    ("seed", True), ("attack.eps", "small"), ("optim.decay_steps", [1, "2"]), ("optim.decay_steps", 6), ("data.source", 3),
+    ("seed", True), ("attack.eps", "small"), ("optim.decay_steps", [1, "2"]), ("optim.decay_steps", 6),
+    ("data.source", 3),
   ],
 )  # fmt: skip
 def test_a_field_of_another_type_is_named(tmp_path, field, value):
