@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -46,6 +47,7 @@ class Checkpoints:
       max_to_keep=max_to_keep, enable_async_checkpointing=True, async_options=finished
     )
     self._folder = workdir / "checkpoints"
+    _silence_closed_loops()
     try:
       self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
     except OSError as error:
@@ -182,11 +184,28 @@ class Checkpoints:
       action()
     # Orbax and TensorStore report a full disk by exceptions of several unrelated classes.
     except Exception as error:
-      reason = str(error).strip().splitlines()
+      lines = str(error).strip().splitlines()
+      reason = lines[-1] if lines else type(error).__name__
+      remedy = "make it writable" if "Read-only" in reason else "free some space"
       raise UserError(
-        f"cannot write a checkpoint to {self._folder}: {reason[-1] if reason else type(error).__name__}; the last good "
-        f"checkpoint is {self.describe_latest()}: free some space, then run the same command to go on from there"
+        f"cannot write a checkpoint to {self._folder}: {reason}; the last good checkpoint is "
+        f"{self.describe_latest()}: {remedy}, then run the same command to go on from there"
       ) from error
+
+
+def _silence_closed_loops() -> None:
+  """Where one write of a checkpoint fails, TensorStore's others tell so to an event loop that Orbax has closed.
+
+  Each would be a traceback on the terminal, hundreds around the one line that says what failed.
+  """
+
+  def hook(unraisable):
+    error = unraisable.exc_value
+    if unraisable.object is not None or not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
+      shown(unraisable)
+
+  if getattr(sys.unraisablehook, "__module__", None) != __name__:
+    shown, sys.unraisablehook = sys.unraisablehook, hook
 
 
 def _as_tree(state: TrainState):

@@ -3,6 +3,9 @@
 import traceback
 
 
+_MAX_LINE = 2000  # characters
+
+
 class UserError(ValueError):
   """A mistake outside the code: a field, a file, a disk, a machine.
 
@@ -12,7 +15,10 @@ class UserError(ValueError):
   """
 
   def __init__(self, message: str):
-    super().__init__(printable(message))
+    line = printable(message)
+    if len(line) > _MAX_LINE:  # what is wrong stands first, what to do last
+      line = f"{line[: _MAX_LINE // 2]} ... {line[-_MAX_LINE // 2 :]}"
+    super().__init__(line)
 
 
 def printable(text: str) -> str:

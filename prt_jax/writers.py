@@ -47,17 +47,26 @@ class Writers:
       return
     append_line(self._path, {"step": step, **scalars})
     if self._tensorboard:
-      self._tensorboard.write_scalars(step, scalars)
+      self._try_events(lambda writer: writer.write_scalars(step, scalars))
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
     """An image [H,W,3] uint8 for TensorBoard."""
     if self._primary and self._tensorboard:
-      self._tensorboard.write_images(step, {name: image[None]})
+      self._try_events(lambda writer: writer.write_images(step, {name: image[None]}))
 
   def close(self) -> None:
     """Flushes everything to disk."""
-    if writer := vars(self).get("_tensorboard"):  # if it was used
-      writer.close()
+    if vars(self).get("_tensorboard"):  # if it was used
+      self._try_events(lambda writer: writer.close())
+
+  def _try_events(self, write: Callable) -> None:
+    """metrics.jsonl has the numbers: events that cannot be written end the events, not the run."""
+    try:
+      write(self._tensorboard)
+    # TensorFlow has exceptions of its own for a full disk, none of them an OSError.
+    except Exception as error:
+      logging.warning("no more TensorBoard events: %s", str(error).partition("\n")[0] or type(error).__name__)
+      vars(self)["_tensorboard"] = None
 
 
 def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
@@ -125,12 +134,19 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
   The second by a file with a session's start, which is all that purge_step was in TensorFlow 1; TensorFlow 2's writers
   have none. It must sort between the earlier files and the next: their names have the seconds of their creation.
   """
+  from google.protobuf.message import DecodeError
   from tensorboard.compat.proto.event_pb2 import Event, SessionLog
   from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+  def is_kept(record):
+    try:
+      return Event.FromString(record[12:-4]).step <= last_step
+    except DecodeError:  # damaged
+      return False
+
   for path in workdir.glob("events.out.tfevents.*"):
     records = list(_records(path.read_bytes()))
-    kept = [record for record in records if Event.FromString(record[12:-4]).step <= last_step]
+    kept = list(filter(is_kept, records))
     if len(kept) < len(records):
       partial = path.with_name(f".{path.name}.partial")
       partial.write_bytes(b"".join(kept))

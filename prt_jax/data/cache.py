@@ -22,6 +22,7 @@ from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES
 from prt_jax.data.split import check_train_fraction
+from prt_jax.disk_errors import explain, size
 from prt_jax.errors import UnreadableImage, UserError
 from prt_jax.integrity import Damaged, digest_file
 from prt_jax.json_files import parse_object
@@ -236,7 +237,7 @@ def _check_free_space(cache_dir, needed):
   free = shutil.disk_usage(cache_dir).free
   if free < needed:
     raise UserError(
-      f"data.cache_dir={cache_dir} has {free / 1e9:.1f} GB free, the prepared data needs {needed / 1e9:.1f} GB: "
+      f"data.cache_dir={cache_dir} has {size(free)} free, the prepared data needs {size(needed)}: "
       "free some space or set --config.data.cache_dir to a larger disk"
     )
 
@@ -247,6 +248,9 @@ def _disk_errors(cache_dir):
   try:
     yield
   except OSError as error:
+    if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(cache_dir):  # of the source
+      what, remedy = explain(error, cache_dir)
+      raise UserError(f"{what}; {remedy}, then run again") from error
     raise UserError(
       f"cannot write the prepared data below data.cache_dir={cache_dir} ({one_line(error)}): "
       "free some space, or set --config.data.cache_dir to a folder that can be written"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from prt_jax.data.cache import checked_source, find_prepared
+from prt_jax.disk_errors import size
 from prt_jax.errors import UserError
 from prt_jax.features import inception_weights
 from prt_jax.features.extractors import check_name
@@ -78,4 +79,4 @@ def disk_need(what: str, num_bytes: int, folder: pathlib.Path) -> Need:
   absolute = folder.expanduser().absolute()
   free = shutil.disk_usage(next(parent for parent in (absolute, *absolute.parents) if parent.is_dir())).free
   state = FREE if num_bytes <= free else MISSING
-  return Need(what, state, f"{num_bytes / 1e9:.2f} GB in {folder}, which has {free / 1e9:,.0f} GB free")
+  return Need(what, state, f"{size(num_bytes)} in {folder}, which has {size(free)} free")

@@ -50,20 +50,15 @@ def import_function(name: str):
     raise UserError(f"{name} cannot be imported ({quote(error)})") from error
 
 
-def load_workdir(workdir: pathlib.Path) -> Restorer:
-  """The newest checkpoint of a training run as a restorer: the evaluation's estimator, with consistent outputs.
-
-  Raises:
-    UserError: the folder holds no run, or no complete checkpoint.
-  """
-  from prt_jax.checkpoints import Checkpoints, complete_config
-  from prt_jax.game import draw_noise, init_state, make_game, restore
-  from prt_jax.randomness import zero_noise
+def read_run(workdir: pathlib.Path):
+  """(config, game) of a training run's workdir; UserError where its config.json is none of this version."""
+  from prt_jax.checkpoints import complete_config
+  from prt_jax.game import make_game
 
   path = workdir / "config.json"
   try:
     config = ConfigDict(complete_config(read_object(path, "name the workdir of a training run")))
-    game = make_game(config, dtype=MEASURING["dtype"])
+    return config, make_game(config, dtype=MEASURING["dtype"])
   except UserError:
     raise
   except OSError as error:
@@ -71,6 +66,19 @@ def load_workdir(workdir: pathlib.Path) -> Restorer:
   # Values of other types and fields of other names fail where they are used, each in its own way.
   except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
+
+
+def load_workdir(workdir: pathlib.Path) -> Restorer:
+  """The newest checkpoint of a training run as a restorer: the evaluation's estimator, with consistent outputs.
+
+  Raises:
+    UserError: the folder holds no run, or no complete checkpoint.
+  """
+  from prt_jax.checkpoints import Checkpoints
+  from prt_jax.game import draw_noise, init_state, restore
+  from prt_jax.randomness import zero_noise
+
+  config, game = read_run(workdir)
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   step = checkpoints.latest_step()
   if step is None:
