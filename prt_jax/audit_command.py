@@ -7,6 +7,7 @@ from prt_jax import restorer_flags
 from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
 from prt_jax.audit_report import write_report
 from prt_jax.command_line import Parser
+from prt_jax.data.image_files import describe_skipped
 from prt_jax.errors import UserError
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> None:
     border=arguments.border,
     seed=arguments.seed,
   )
-  restorer, pairs, noise_std = restorer_flags.load(arguments)
+  restorer, pairs, noise_std, skipped = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
   results, pictures, start = [], [], time.perf_counter()
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> None:
     pictures.append(picture)
     # Written after every image, so that a run that is stopped leaves what it has measured.
     report = summarise(restorer, protocol, results, pictures)
+    if skipped:
+      report["remarks"].append(f"left out {describe_skipped(skipped)}")
     write_report(output, report, pictures)
     print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
   print(_summary(report))

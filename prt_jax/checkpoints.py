@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -15,11 +16,12 @@ from prt_jax import data_identity
 from prt_jax.devices import is_primary, to_host
 from prt_jax.errors import UserError
 from prt_jax.integrity import Damaged, check_digests, write_digests
+from prt_jax.json_files import read_object
 from prt_jax.state import TrainState
 
 # A run may be evaluated, moved and fed differently without becoming another run. What its data are is kept beside its
 # config (data_identity.py); where they lie is free once that is known.
-FREE_FIELDS = ("data.cache_dir", "data.placement", "eval.")
+FREE_FIELDS = ("data.cache_dir", "data.placement", "data.skip_unreadable", "eval.")
 # Fields that a config.json written before they existed does not have, and what it meant.
 ADDED_FIELDS = {
   "model.noise_scale": 1.0,
@@ -27,6 +29,7 @@ ADDED_FIELDS = {
   "degradation.consistency": "exact",
   "degradation.blur_sigma": 2.0,
   "degradation.quality": 10,
+  "data.skip_unreadable": False,
 }
 
 
@@ -48,6 +51,7 @@ class Checkpoints:
       max_to_keep=max_to_keep, enable_async_checkpointing=True, async_options=finished
     )
     self._folder = workdir / "checkpoints"
+    _silence_closed_loops()
     try:
       self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
     except OSError as error:
@@ -184,11 +188,28 @@ class Checkpoints:
       action()
     # Orbax and TensorStore report a full disk by exceptions of several unrelated classes.
     except Exception as error:
-      reason = str(error).strip().splitlines()
+      lines = str(error).strip().splitlines()
+      reason = lines[-1] if lines else type(error).__name__
+      remedy = "make it writable" if "Read-only" in reason else "free some space"
       raise UserError(
-        f"cannot write a checkpoint to {self._folder}: {reason[-1] if reason else type(error).__name__}; the last good "
-        f"checkpoint is {self.describe_latest()}: free some space, then run the same command to go on from there"
+        f"cannot write a checkpoint to {self._folder}: {reason}; the last good checkpoint is "
+        f"{self.describe_latest()}: {remedy}, then run the same command to go on from there"
       ) from error
+
+
+def _silence_closed_loops() -> None:
+  """Where one write of a checkpoint fails, TensorStore's others tell so to an event loop that Orbax has closed.
+
+  Each would be a traceback on the terminal, hundreds around the one line that says what failed.
+  """
+
+  def hook(unraisable):
+    error = unraisable.exc_value
+    if unraisable.object is not None or not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
+      shown(unraisable)
+
+  if getattr(sys.unraisablehook, "__module__", None) != __name__:
+    shown, sys.unraisablehook = sys.unraisablehook, hook
 
 
 def _as_tree(state: TrainState):
@@ -219,12 +240,10 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   """UserError where the workdir holds a run of a different config, naming the fields; writes nothing."""
   path = workdir / "config.json"
   try:
-    theirs = complete_config(json.loads(path.read_text()))
+    theirs = complete_config(read_object(path, "choose another --workdir"))
   except (FileNotFoundError, NotADirectoryError):
     return
-  except OSError as error:
-    raise UserError(f"cannot read {path}: {error.strerror}; choose another --workdir") from error
-  except (ValueError, AttributeError) as error:
+  except AttributeError as error:
     raise UserError(f"{path} is not a config ({error}): choose another --workdir") from error
   free = FREE_FIELDS
   if (workdir / data_identity.FILE).exists() or _same_place(theirs, config):

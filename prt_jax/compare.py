@@ -18,13 +18,20 @@ def find(run: str) -> dict:
   """The newest report of a workdir, or the report of an eval/STEP folder; UserError where there is none."""
   folder = pathlib.Path(run)
   if not (folder / "report.json").exists():
-    steps = sorted((folder / "eval").glob("*/report.json"), key=lambda path: int(path.parent.name))
+    reports = [path for path in (folder / "eval").glob("*/report.json") if path.parent.name.isdecimal()]
+    steps = sorted(reports, key=lambda path: int(path.parent.name))
     if not steps:
       raise UserError(f"no evaluation in {run}: run python -m prt_jax.main --mode=eval with --workdir={run} first")
     folder = steps[-1].parent
   content = report.read(folder)
   if "results" not in content:
     raise UserError(f"{folder / 'report.json'} is no evaluation of a training run (an audit, perhaps): name a workdir")
+  try:
+    alone = compare([content])
+    (text(alone) + page(alone)).encode()  # all that is shown of it
+  except report.MALFORMED as error:
+    reason = f"{type(error).__name__}: {error}"
+    raise UserError(f"{folder / 'report.json'} is damaged ({reason}): delete it and evaluate again") from error
   return content
 
 

@@ -59,6 +59,7 @@ def base():
   data.image_size = 64  # pixels; side of the square centre crop
   data.resize = 102  # pixels; both sides are resized to it before the crop; 0 = shorter side to image_size
   data.train_fraction = 0.8  # share of the official train split that trains; the rest joins validation
+  data.skip_unreadable = False  # leave out images that cannot be read, named in the log; False: the first one stops
   data.cache_dir = "~/.cache/prt_jax"  # prepared uint8 arrays; one folder per fingerprint
   data.placement = "auto"  # device (whole set in accelerator memory) | host | auto
 

@@ -1,10 +1,12 @@
 """Whether a config's values can work, each by itself: ranges, and numbers that are numbers."""
 
 import math
+import numbers
 
 from absl import logging
 from ml_collections import ConfigDict
 
+from prt_jax.config import base
 from prt_jax.errors import UserError
 from prt_jax.writers import flat
 
@@ -34,6 +36,9 @@ INTERVALS = {
     "strong_num_restarts": "[0, inf)",
   },
 }  # fmt: skip
+_TYPES = {
+  bool: "True or False", int: "a whole number", float: "a number", str: "a text", tuple: "a list of whole numbers"
+}  # fmt: skip
 _WORDS = {
   "[1, inf)": " must be at least 1", "(0, inf)": ": it must be more than 0", "[0, inf)": ": it must be 0 or more"
 }  # fmt: skip
@@ -45,11 +50,13 @@ def checked(config: ConfigDict) -> ConfigDict:
   A deterministic model has no noise: its attack.num_seeds is 1.
 
   Raises:
-    UserError: numbers that are NaN or infinite (all of them are named), or a field outside of its interval.
+    UserError: numbers that are NaN or infinite (all of them are named), a field of another type than it should be, or
+      outside of its interval.
   """
   broken = [f"{name}={value}" for name, value in flat(config) if not _finite(value)]
   if broken:
     raise UserError(f"not finite: {', '.join(broken)}; give {'a number' if len(broken) == 1 else 'numbers'}")
+  _check_types(config)
   check_seed("seed", config.seed)
   for group, intervals in INTERVALS.items():
     for name, interval in intervals.items():
@@ -62,6 +69,23 @@ def checked(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.attack.num_seeds = 1
   return config
+
+
+def _check_types(config):
+  """UserError where a field is of another type than its default; fields that have none are left to their readers."""
+  given = dict(flat(config))
+  for name, default in flat(base()):
+    if name in given and not _is_like(given[name], default):
+      raise UserError(f"{name}={given[name]!r} is not {_TYPES[type(default)]}, as {default!r} is")
+
+
+def _is_like(value, default):
+  if isinstance(default, tuple):
+    return isinstance(value, tuple | list) and all(_is_like(item, default[0]) for item in value)
+  if isinstance(default, bool | str):
+    return isinstance(value, type(default))
+  kind = numbers.Integral if isinstance(default, int) else numbers.Real
+  return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_seed(name: str, seed: int) -> None:

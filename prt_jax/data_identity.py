@@ -5,6 +5,7 @@ import pathlib
 
 from prt_jax.data import Dataset
 from prt_jax.errors import UserError
+from prt_jax.json_files import read_object
 
 FILE = "data.json"
 
@@ -15,19 +16,20 @@ def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
   Equal fingerprints (names, sizes, times, preprocessing) or equal pixels are the same data, wherever they lie.
   """
   path = workdir / FILE
+  remedy = "remove it if the data are the run's"
   try:
-    theirs = json.loads(path.read_text())
-    theirs_counts, theirs_digests = theirs["counts"], theirs["digests"]
-    if theirs["fingerprint"] == dataset.fingerprint or theirs_digests == dataset.digests:
-      return
+    theirs = read_object(path, remedy)
   except FileNotFoundError:
     return
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"{path} cannot be read ({error}): remove it if the data are the run's") from error
+  theirs_counts, theirs_digests = theirs.get("counts"), theirs.get("digests")
+  if "fingerprint" not in theirs or not isinstance(theirs_counts, dict) or not isinstance(theirs_digests, dict):
+    raise UserError(f"{path} cannot be read (it says nothing of the data): {remedy}")
+  if theirs["fingerprint"] == dataset.fingerprint or theirs_digests == dataset.digests:
+    return
   counts = {"train": len(dataset.train), "val": len(dataset.val)}
   if theirs_counts != counts:
-    what = "{train} training and {val} validation images there, ".format(**theirs_counts)
-    what += "{train} and {val} here".format(**counts)
+    what = f"{theirs_counts.get('train')} training and {theirs_counts.get('val')} validation images there, "
+    what += f"{counts['train']} and {counts['val']} here"
   else:
     changed = " and ".join(
       name for split, name in (("train", "training"), ("val", "validation"))

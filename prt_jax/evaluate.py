@@ -5,7 +5,6 @@ depend on the row alone. So values depend on neither batch size nor devices, and
 goes on where it was.
 """
 
-import contextlib
 import hashlib
 import pathlib
 import shutil
@@ -23,6 +22,7 @@ from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
 from prt_jax.data_identity import check_data
 from prt_jax.degradations.registry import fields_of
+from prt_jax.disk_errors import one_line_errors
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
@@ -81,7 +81,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     return done
   seconds = {}
   probe = Probe(game, weights)
-  with one_writer(folder), writing_errors(folder):
+  with one_writer(folder), one_line_errors(folder):
     main = run_pass(probe, dataset, folder / "partial", protocol, extractor, lpips_params, seconds)
     strong = run_strong_pass(probe, dataset, folder / "partial-strong", protocol, seconds)
     if extractor:
@@ -95,17 +95,6 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
       shown = gallery.make(probe, dataset.val, rows, main.arrays["values"][:, 0])
     seconds["total"] = time.monotonic() - started
     return write(workdir, folder, step, game, dataset, protocol, results, main, strong, shown, missing, seconds)
-
-
-@contextlib.contextmanager
-def writing_errors(folder: pathlib.Path):
-  """Turns the operating system's errors into one line."""
-  try:
-    yield
-  except OSError as error:
-    raise UserError(
-      f"cannot write to {folder}: {error.strerror or error}; free some space, then run the same command to go on"
-    ) from error
 
 
 def evaluation_config(config: ConfigDict) -> ConfigDict:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
-  restorer, pairs, _ = restorer_flags.load(arguments)
+  restorer, pairs, _, skipped = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   records = []
   for index, pair in enumerate(pairs):
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
     records.append(record)
     save_png(output / f"{pair.name}.png", contact_sheet(rows))
     report = {"restorer": restorer.name, "min_input_psnr": arguments.min_input_psnr, "images": records}
+    report |= {"skipped": skipped} if skipped else {}
     write_text(output / "explore.json", json.dumps(report, indent=2) + "\n")
     print(_line(record), flush=True)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from prt_jax.data.decode import load_image
 from prt_jax.data.image_files import list_images
 from prt_jax.data.preprocess import alpha_of, preprocess, to_rgb
-from prt_jax.errors import UserError
+from prt_jax.errors import UnreadableImage, UserError, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 # Below this the zero padding of a published network reaches all of its output (it has at least 16 layers of 3x3).
@@ -22,7 +22,7 @@ MIN_SIDE = 16  # pixels of the measurement
 @dataclasses.dataclass(frozen=True)
 class Pair:
   """Attributes:
-  name: the file's name without its suffix.
+  name: the file's name without its suffix; what cannot be printed (a line break) is escaped.
   x: the original, [H,W,3] float32 in [0, 1]; None where only the measurement is known.
   y: its measurement, [h,w,3] float32 in [0, 1].
   alpha: of the file that was read, uint8, of the size of x, or of y where x is None; None where it is opaque. x and y
@@ -52,16 +52,41 @@ def image_files(folder) -> list[pathlib.Path]:
   files = [folder / name for name in names]
   seen = {}
   for file in files:
-    result = unicodedata.normalize("NFC", file.stem).casefold()
+    result = unicodedata.normalize("NFC", result_name(file)).casefold()
     if result in seen:
       raise UserError(f"{seen[result]} and {file.name} would share their results' name: rename one")
     seen[result] = file
   return files
 
 
+def result_name(path: pathlib.Path) -> str:
+  """What an image's results are called."""
+  return printable(path.stem)
+
+
+def read_images(
+  folder, skipped: list[str] | None = None
+) -> Iterator[tuple[pathlib.Path, Image.Image, np.ndarray | None]]:
+  """(file, RGB image, alpha) of each image of a folder, as image_files and read_rgb have them.
+
+  Args:
+    folder: of images.
+    skipped: takes the names of the images that cannot be read; None: the first of them is an UnreadableImage.
+  """
+  for path in image_files(folder):
+    try:
+      image, alpha = read_rgb(path)
+    except UnreadableImage as error:
+      if skipped is None:
+        raise
+      skipped.append(error.label)
+      continue
+    yield path, image, alpha
+
+
 def read_rgb(path: pathlib.Path) -> tuple[Image.Image, np.ndarray | None]:
   """An image file as RGB, upright, on white where it is transparent (see data.preprocess.to_rgb), and its alpha (see
-  alpha_of). UserError if it cannot be read."""
+  alpha_of). UnreadableImage if it cannot be read."""
   image = load_image(path, str(path))
   return to_rgb(image, str(path)), alpha_of(image)
 
@@ -88,20 +113,22 @@ class Reading:
   crop: int = 0
 
 
-def read_pairs(folder, reading: Reading, measure: Callable[[Image.Image], np.ndarray] | None) -> Iterator[Pair]:
+def read_pairs(
+  folder, reading: Reading, measure: Callable[[Image.Image], np.ndarray] | None, skipped: list[str] | None = None
+) -> Iterator[Pair]:
   """Each image of a folder with its measurement.
 
   Args:
     folder: of images.
     reading: sizes.
     measure: an RGB image whose sides divide -> y [h,w,3] float32; None: the images are measurements, without originals.
+    skipped: as in read_images.
 
   Raises:
     UserError: an unreadable image, one whose sides do not divide, one too small; it is named.
   """
   unit = reading.scale * reading.multiple
-  for path in image_files(folder):
-    image, alpha = read_rgb(path)
+  for path, image, alpha in read_images(folder, skipped):
     if reading.crop:
       alpha = alpha if alpha is None else np.asarray(_central(Image.fromarray(alpha), reading.crop))
       image = _central(image, reading.crop)
@@ -119,19 +146,27 @@ def read_pairs(folder, reading: Reading, measure: Callable[[Image.Image], np.nda
     image = image.crop((0, 0, width, height))
     alpha = alpha if alpha is None else alpha[:height, :width]
     if measure is None:
-      yield Pair(path.stem, None, to_float(image), alpha)
+      yield Pair(result_name(path), None, to_float(image), alpha)
     else:
-      yield Pair(path.stem, to_float(image), measure(image), alpha)
+      yield Pair(result_name(path), to_float(image), measure(image), alpha)
 
 
-def square_pairs(folder, image_size: int, resize: int, degrade: Callable[[np.ndarray], np.ndarray]) -> Iterator[Pair]:
-  """Each image of a folder as a training run prepares it (data.preprocess), with its measurement degrade([1,H,W,3])."""
-  for path in image_files(folder):
-    image, alpha = read_rgb(path)
+def square_pairs(
+  folder,
+  image_size: int,
+  resize: int,
+  degrade: Callable[[np.ndarray], np.ndarray],
+  skipped: list[str] | None = None,
+) -> Iterator[Pair]:
+  """Each image of a folder as a training run prepares it (data.preprocess), with its measurement degrade([1,H,W,3]).
+
+  skipped: as in read_images.
+  """
+  for path, image, alpha in read_images(folder, skipped):
     if alpha is not None:
       alpha = preprocess(alpha, image_size, resize, str(path))[..., 0]
     x = preprocess(image, image_size, resize, str(path)).astype(np.float32) / 255
-    yield Pair(path.stem, x, np.asarray(degrade(x[None]))[0], alpha)
+    yield Pair(result_name(path), x, np.asarray(degrade(x[None]))[0], alpha)
 
 
 def bicubic_measure(scale: int) -> Callable[[Image.Image], np.ndarray]:

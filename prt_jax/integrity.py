@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 
+from prt_jax.json_files import parse_object
+
 DIGESTS = "digests.json"
 _BLOCK = 16 << 20  # bytes that one thread hashes at a time
 
@@ -45,7 +47,7 @@ def check_digests(folder: pathlib.Path) -> bool:
     OSError: another failure to read, which says nothing of the files (permissions, a network that is down).
   """
   try:
-    digests = json.loads((folder / DIGESTS).read_bytes())
+    digests = parse_object((folder / DIGESTS).read_bytes())
     for name, digest in digests.items():
       if digest_file(folder / name) != digest:
         raise Damaged(f"{name} has changed")

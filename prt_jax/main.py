@@ -104,10 +104,14 @@ def config_argument(argv: list[str]) -> str:
 
 
 def set_up_logging() -> None:
-  """Our progress and everyone's warnings; what libraries merely note stays out of the way."""
+  """Our progress and everyone's warnings; what libraries merely note stays out of the way.
+
+  So do the tracebacks that they log (Orbax, whenever an error passes one of its threads): what fails is raised as well.
+  """
 
   def worth_reading(record):
-    return record.levelno >= stdlib_logging.WARNING or pathlib.Path(record.pathname).is_relative_to(PACKAGE)
+    is_warning = record.levelno >= stdlib_logging.WARNING and not record.exc_info
+    return is_warning or pathlib.Path(record.pathname).is_relative_to(PACKAGE)
 
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)

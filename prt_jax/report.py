@@ -16,6 +16,7 @@ from PIL import Image
 from prt_jax import devices, published
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
+from prt_jax.json_files import read_object
 from prt_jax.pictures import save_png
 from prt_jax.precision import MEASURING
 from prt_jax.report_page import PAGE, histogram
@@ -48,6 +49,8 @@ RESULTS = {
   "ssim": ("SSIM to the original", "", 3, "higher", ""),
   "lpips_style": ("LPIPS-style distance", "", 4, "lower", "SqueezeNet 1.1, uncalibrated; not the published LPIPS"),
 }
+# What a report of other fields or types than these fails with, wherever it is shown.
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -207,17 +210,21 @@ def write(folder: pathlib.Path, content: dict, shown: dict[str, np.ndarray]) -> 
 
 def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
   """The content of folder's report.json; None where there is none, or it is of another protocol."""
+  path, remedy = folder / "report.json", "delete it and evaluate again"
   try:
-    content = json.loads((folder / "report.json").read_text())
+    content = read_object(path, remedy)
   except FileNotFoundError:
     return None
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"cannot read {folder / 'report.json'}: {error}; delete it and evaluate again") from error
-  if "hardware" in content and "precision" not in content["protocol"]:  # before the protocol said it
-    on_cpu = content["hardware"].endswith("(cpu)")
-    content["protocol"]["precision"] = "highest" if on_cpu else "default"
-  same = protocol is None or json.loads(json.dumps(protocol)) == content["protocol"]  # JSON makes lists of tuples
-  return content if same else None
+  try:
+    if "hardware" in content and "precision" not in content["protocol"]:  # before the protocol said it
+      on_cpu = content["hardware"].endswith("(cpu)")
+      content["protocol"]["precision"] = "highest" if on_cpu else "default"
+    if protocol is None:
+      return content
+    text(content)  # all that is shown of it
+    return content if json.loads(json.dumps(protocol)) == content["protocol"] else None  # JSON makes lists of tuples
+  except MALFORMED as error:
+    raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {remedy}") from error
 
 
 def page(content: dict, shown: dict[str, np.ndarray]) -> str:

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 1:
     raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
-  restorer, pairs, _ = restorer_flags.load(arguments)
+  restorer, pairs, _, skipped = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   if arguments.num_outputs > 1 and not restorer.stochastic:
     print(f"{restorer.name} is deterministic: one restoration an image")
@@ -51,7 +51,8 @@ def main(argv: list[str]) -> None:
       save_png(output / f"{pair.name}-{number}.png", eight_bits(with_alpha(image, pair.alpha)))
     save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
     records.append(record)
-    write_text(output / "restore.json", json.dumps({"restorer": restorer.name, "images": records}, indent=2) + "\n")
+    content = {"restorer": restorer.name, "images": records} | ({"skipped": skipped} if skipped else {})
+    write_text(output / "restore.json", json.dumps(content, indent=2) + "\n")
     print(_line(record, output), flush=True)
 
 

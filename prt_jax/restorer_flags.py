@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,18 +10,20 @@ import numpy as np
 
 from prt_jax.command_line import Parser, output_folder
 from prt_jax.config_check import check_seed
+from prt_jax.data.image_files import describe_skipped
 from prt_jax.degradation_flag import image_kinds, named_measuring
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import (
   Pair,
   Reading,
-  image_files,
+  read_images,
   read_pairs,
-  read_rgb,
+  result_name,
   square_pairs,
   to_float,
 )
+from prt_jax.json_files import read_object
 from prt_jax.precision import in_float32
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.ranges import RANGES, in_range
@@ -68,6 +69,7 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   )
   parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
@@ -88,11 +90,13 @@ class Loaded(NamedTuple):
     restorer: with the degradation that consistency is judged by.
     pairs: the images.
     noise_std: of the measurements' noise, pixels in [0, 1].
+    skipped: the names of the images that could not be read, with --skip_unreadable.
   """
 
   restorer: Restorer
   pairs: list[Pair]
   noise_std: float
+  skipped: list[str]
 
 
 @in_float32
@@ -113,29 +117,36 @@ def load(arguments) -> Loaded:
   if arguments.range != "0..1" and ":" not in arguments.restorer:
     raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
   restorer = in_range(restorer, arguments.range)
+  skipped = [] if arguments.skip_unreadable else None
   noise_std, name = arguments.noise_std, arguments.degradation or arguments.default_degradation
   are_measurements = name == "none"
   if restorer.image_size:
     check_flags_of_a_run(arguments)
-    run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
+    path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+    run = read_object(path, "name the workdir of a training run")
     if are_measurements:
-      pairs = run_measurements(arguments.input, make_degradation(run["degradation"], restorer.image_size))
+      degradation = make_degradation(run["degradation"], restorer.image_size)
+      pairs = run_measurements(arguments.input, degradation, skipped)
     else:
       noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
-      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
+      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade, skipped)
   else:
     measuring = named_measuring(name, scale, noise_std)
     noise_std, restorer = measuring.noise_std, dataclasses.replace(restorer, degrade=measuring.degrade)
     reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
-    pairs = read_pairs(arguments.input, reading, measuring.measure)
+    pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))
+  if skipped and not pairs:
+    raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
   if noise_std and not are_measurements:
     rng = np.random.default_rng(arguments.seed)
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
   print(f"restorer: {restorer.name}", flush=True)
-  return Loaded(restorer, pairs, noise_std or 0.0)
+  if skipped:
+    print(f"left out {describe_skipped(skipped)}", flush=True)
+  return Loaded(restorer, pairs, noise_std or 0.0, skipped or [])
 
 
 def check_flags_of_a_run(arguments) -> None:
@@ -150,15 +161,14 @@ def check_flags_of_a_run(arguments) -> None:
     raise UserError(f"{named[0]}: a training run has a size and a scale of its own: leave the flag out with a workdir")
 
 
-def run_measurements(folder, degradation: Degradation) -> Iterator[Pair]:
+def run_measurements(folder, degradation: Degradation, skipped: list[str] | None = None) -> Iterator[Pair]:
   """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
 
   Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
-  the rest is made anew. UserError for another size.
+  the rest is made anew. UserError for another size. skipped: as in image_pairs.read_images.
   """
   shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
-  for path in image_files(folder):
-    image, alpha = read_rgb(path)
+  for path, image, alpha in read_images(folder, skipped):
     image = to_float(image)
     if degradation.whole_images and image.shape == degradation.image_shape:
       image = np.asarray(degradation.clean(image[None]))[0]
@@ -168,4 +178,4 @@ def run_measurements(folder, degradation: Degradation) -> Iterator[Pair]:
         f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {shape[1]}x{shape[0]}{whole}; "
         "originals are measured first with --degradation=own"
       )
-    yield Pair(path.stem, None, image, alpha)
+    yield Pair(result_name(path), None, image, alpha)

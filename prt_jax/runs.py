@@ -1,7 +1,6 @@
 """A training run as it is read back from its workdir: to be evaluated, audited, shown, restored with."""
 
 import dataclasses
-import json
 import pathlib
 
 import jax
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from prt_jax.checkpoints import Checkpoints, check_workdir, complete_config
 from prt_jax.errors import UserError, quote
 from prt_jax.game import Game, draw_noise, empty_state, make_game, restore
+from prt_jax.json_files import read_object
 from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
 from prt_jax.randomness import zero_noise
@@ -85,7 +85,10 @@ def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | No
     check_workdir(workdir, config)
   try:
     game = make_game(config, dtype=MEASURING["dtype"])
-  except (AttributeError, KeyError, TypeError) as error:
+  except UserError:
+    raise
+  # Values of other types and fields of other names fail where they are used, each in its own way.
+  except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     path = workdir / "config.json"
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
@@ -100,7 +103,10 @@ def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | No
 
 def read_config(workdir: pathlib.Path) -> ConfigDict:
   """The config of the run in a workdir, complete. UserError where there is none."""
+  path = workdir / "config.json"
   try:
-    return ConfigDict(complete_config(json.loads((workdir / "config.json").read_text())))
-  except (OSError, ValueError, AttributeError) as error:
+    return ConfigDict(complete_config(read_object(path, "name the workdir of a training run")))
+  except OSError as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
+  except (AttributeError, LookupError, TypeError) as error:
+    raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None

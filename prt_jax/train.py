@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -18,8 +17,10 @@ from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data_identity import FILE as DATA_FILE
 from prt_jax.data_identity import claim_data
+from prt_jax.disk_errors import explain
 from prt_jax.errors import UserError
 from prt_jax.game import Game, empty_state, init_state, make_game
+from prt_jax.json_files import parse_object
 from prt_jax.state import TrainState
 from prt_jax.step import make_train_cycles, make_train_step
 from prt_jax.stop_request import StopRequest
@@ -136,27 +137,26 @@ def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
 def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
   """Whether a config.json is a training run's, and no other program's."""
   try:
-    return json.loads(path.read_bytes()).keys() == set(config.keys())
-  except (OSError, ValueError, AttributeError):
+    return parse_object(path.read_bytes()).keys() == set(config.keys())
+  except (OSError, ValueError):
     return False
 
 
 def _train(game, schedule, dataset, state, step, workdir, checkpoints):
   config = game.config
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
-  writers = Writers(workdir, config, step, primary=devices.is_primary())
   try:
-    _describe(game, state, dataset, workdir)
-    with StopRequest() as stop:
+    writers = Writers(workdir, config, step, primary=devices.is_primary())
+    with contextlib.closing(writers), StopRequest() as stop:
+      _describe(game, state, dataset, workdir)
       state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
       checkpoints.close()
   except OSError as error:
+    what, remedy = explain(error, workdir)
     raise UserError(
-      f"cannot write to {workdir}: {error.strerror or error}; the last good checkpoint is "
-      f"{checkpoints.describe_latest()}: free some space, then run the same command to go on from there"
+      f"{what}; the last good checkpoint is {checkpoints.describe_latest()}: {remedy}, then run the same command to go "
+      "on from there"
     ) from error
-  finally:
-    writers.close()
   if step < schedule.num_steps:
     reason = stop.signal_name or "another host"
     logging.info("stopped by %s after step %d, saved: the same command resumes", reason, step)

@@ -29,7 +29,8 @@ def one_writer(folder: pathlib.Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / NAME).open("a+")
   except OSError as error:
-    raise UserError(f"cannot use {folder} as a workdir: {error.strerror}; choose another --workdir") from error
+    remedy = "make it writable, or " if error.errno == errno.EROFS else ""
+    raise UserError(f"cannot use {folder} as a workdir: {error.strerror}; {remedy}choose another --workdir") from error
   with file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from prt_jax.json_files import parse_object
 from prt_jax.workdir_lock import short_lock
 
 # Wall-clock scalars: the only ones in metrics.jsonl that two identical runs do not share.
@@ -46,17 +47,26 @@ class Writers:
       return
     append_line(self._path, {"step": step, **scalars})
     if self._tensorboard:
-      self._tensorboard.write_scalars(step, scalars)
+      self._try_events(lambda writer: writer.write_scalars(step, scalars))
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
     """An image [H,W,3] uint8 for TensorBoard."""
     if self._primary and self._tensorboard:
-      self._tensorboard.write_images(step, {name: image[None]})
+      self._try_events(lambda writer: writer.write_images(step, {name: image[None]}))
 
   def close(self) -> None:
     """Flushes everything to disk."""
-    if writer := vars(self).get("_tensorboard"):  # if it was used
-      writer.close()
+    if vars(self).get("_tensorboard"):  # if it was used
+      self._try_events(lambda writer: writer.close())
+
+  def _try_events(self, write: Callable) -> None:
+    """metrics.jsonl has the numbers: events that cannot be written end the events, not the run."""
+    try:
+      write(self._tensorboard)
+    # TensorFlow has exceptions of its own for a full disk, none of them an OSError.
+    except Exception as error:
+      logging.warning("no more TensorBoard events: %s", str(error).partition("\n")[0] or type(error).__name__)
+      vars(self)["_tensorboard"] = None
 
 
 def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
@@ -79,7 +89,7 @@ def append_line(path: pathlib.Path, content: Mapping[str, object]) -> None:
 
 
 def keep_lines_until(path: pathlib.Path, last_step: int) -> None:
-  """Drops the lines of a metrics file that are later than last_step, and a torn last line."""
+  """Drops the lines of a metrics file that are later than last_step, and whatever is no line of one."""
   keep_lines(path, lambda content: content["step"] <= last_step)
 
 
@@ -93,18 +103,18 @@ def keep_lines(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
 
 
 def _keep_lines(path, wanted):
-  lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+  lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
   kept = []
   for line in lines:
     try:
-      if wanted(json.loads(line)):
-        kept.append(line.rstrip("\n") + "\n")
-    except (json.JSONDecodeError, KeyError, TypeError):
+      if wanted(parse_object(line)):
+        kept.append(line.rstrip(b"\n") + b"\n")
+    except (ValueError, KeyError, TypeError):
       logging.warning("dropped a torn line of %s: %.60r", path, line)
   if kept == lines:
     return
   partial = path.with_suffix(".partial")
-  partial.write_text("".join(kept))
+  partial.write_bytes(b"".join(kept))
   partial.replace(path)
 
 
@@ -124,12 +134,19 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
   The second by a file with a session's start, which is all that purge_step was in TensorFlow 1; TensorFlow 2's writers
   have none. It must sort between the earlier files and the next: their names have the seconds of their creation.
   """
+  from google.protobuf.message import DecodeError
   from tensorboard.compat.proto.event_pb2 import Event, SessionLog
   from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+  def is_kept(record):
+    try:
+      return Event.FromString(record[12:-4]).step <= last_step
+    except DecodeError:  # damaged
+      return False
+
   for path in workdir.glob("events.out.tfevents.*"):
     records = list(_records(path.read_bytes()))
-    kept = [record for record in records if Event.FromString(record[12:-4]).step <= last_step]
+    kept = list(filter(is_kept, records))
     if len(kept) < len(records):
       partial = path.with_name(f".{path.name}.partial")
       partial.write_bytes(b"".join(kept))

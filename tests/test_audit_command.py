@@ -1,6 +1,7 @@
 """The command: its files, the published names, and one clear line for each mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -160,6 +161,20 @@ def test_a_damaged_image_is_named(tmp_path):
   (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG no")
   with pytest.raises(UserError, match=r"cannot read the image .*bad\.png"):
     run(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_damaged_image_is_left_out_on_request_and_named(images, tmp_path, capsys):
+  images = shutil.copytree(images, tmp_path / "in")
+  (images / "zz.png").write_bytes(b"\x89PNG no")
+  report = run(images, tmp_path / "out", "--skip_unreadable", "--mod_crop")
+  assert report["num_images"] == 2
+  (remark,) = (remark for remark in report["remarks"] if "left out" in remark)
+  assert remark.startswith("left out 1 image that cannot be read: ") and remark.endswith("zz.png")
+  assert remark in capsys.readouterr().out
+  for image in images.iterdir():
+    image.write_bytes(b"")
+  with pytest.raises(UserError, match="nothing but 3 images that cannot be read"):
+    run(images, tmp_path / "out", "--skip_unreadable")
 
 
 def test_mod_crop_cuts_what_does_not_divide(images, tmp_path):

@@ -16,13 +16,16 @@ import numpy as np
 from absl import logging
 
 from prt_jax.data.errors_text import one_line
+from prt_jax.data.image_files import describe_skipped
 from prt_jax.data.partial_folder import HOST, partial_folder, remove_dead_partials, writing_lock
 from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.data.split import check_train_fraction
-from prt_jax.errors import UserError
+from prt_jax.disk_errors import explain, size
+from prt_jax.errors import UnreadableImage, UserError
 from prt_jax.integrity import Damaged, digest_file
+from prt_jax.json_files import parse_object
 
 # Part of every fingerprint: raise it when the same description comes to mean other pixels.
 FORMAT_VERSION = 1
@@ -40,7 +43,8 @@ class Dataset:
     val: the same, of the validation examples.
     folder: pathlib.Path of the folder that holds train.npy, val.npy and meta.json; None where they were drawn.
     fingerprint: str; equal fingerprints are equal data.
-    meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint.
+    meta: dict, the content of meta.json: source, description, counts, digests, versions, fingerprint, and the names of
+      images that were skipped, where data.skip_unreadable asks for that.
   """
 
   train: np.ndarray
@@ -142,9 +146,12 @@ def find_prepared(data):
   description = checked_source(data).describe(data)
   folder = _folder(data, _fingerprint(data.source, description))
   try:
-    return folder, json.loads((folder / "meta.json").read_bytes())
+    meta = parse_object((folder / "meta.json").read_bytes())
   except (OSError, ValueError):
     return None
+  counts = meta.get("counts")
+  is_whole = isinstance(counts, dict) and all(type(counts.get(name)) is int for name in SPLITS)
+  return (folder, meta) if is_whole else None
 
 
 def checked_source(data):
@@ -183,44 +190,58 @@ def _write(data, source, description, fingerprint, folder):
   _check_free_space(folder.parent, sum(split.count for split in splits.values()) * data.image_size**2 * 3)
   progress = Progress(sum(split.count for split in splits.values()))
   with _disk_errors(folder.parent), partial_folder(folder) as partial:
-    for name in SPLITS:
-      _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress)
+    skipped = {
+      name: _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress) for name in SPLITS
+    }
     if source.describe(data) != description:
       raise UserError(f"the files of data.path={data.path} changed while they were read: run again when they rest")
     meta = {
       "source": data.source,
       "description": description,
-      "counts": {name: splits[name].count for name in SPLITS},
+      "counts": {name: splits[name].count - len(skipped[name]) for name in SPLITS},
       "digests": {name: digest_file(partial / f"{name}.npy") for name in SPLITS},
       "versions": {"format": FORMAT_VERSION, **_package_versions()},
       "fingerprint": fingerprint,
+      **({"skipped": skipped} if any(skipped.values()) else {}),
     }
     with _synced_file(partial / "meta.json") as file:
       file.write(json.dumps(meta, indent=2, sort_keys=True).encode() + b"\n")
   progress.finish()
+  if names := [name for split in SPLITS for name in skipped[split]]:
+    logging.warning("left out %s", describe_skipped(names))
 
 
 def _write_split(path, split, image_size, progress):
+  """Writes a split's array; returns the names of the images that were skipped."""
   # A plain file, not a memory map: a full disk is an OSError here, and a fatal SIGBUS there.
   shape = (image_size, image_size, 3)
   header = {"descr": "|u1", "fortran_order": False, "shape": (split.count, *shape)}
-  written = 0
+  written, skipped = 0, []
   with _synced_file(path) as file, contextlib.closing(split.images) as images:
     np.lib.format.write_array_header_1_0(file, header)
     for image in images:
+      if isinstance(image, UnreadableImage):
+        skipped.append(image.label)
+        continue
       if image.shape != shape or image.dtype != np.uint8:
         raise TypeError(f"a source yielded {image.dtype} {image.shape}, not uint8 {shape}")
       written += 1
-      if written > split.count:
+      if written + len(skipped) > split.count:
         break
       file.write(np.ascontiguousarray(image))
       progress.advance()
-  if written != split.count:
-    found = "more" if written > split.count else f"only {written}"
+    if skipped and written:
+      file.seek(0)  # numpy leaves room for any count: the header keeps its length
+      np.lib.format.write_array_header_1_0(file, header | {"shape": (written, *shape)})
+  if skipped and not written:
+    raise UserError(f"no image of the {path.stem} split can be read, {skipped[0]} for one: check --config.data.path")
+  if written + len(skipped) != split.count:
+    found = "more" if written + len(skipped) > split.count else f"only {written + len(skipped)}"
     raise UserError(
       f"the source promised {split.count} images for {path.stem} and gave {found}: "
       "its files changed or are incomplete; check them and run again"
     )
+  return skipped
 
 
 @contextlib.contextmanager
@@ -235,7 +256,7 @@ def _check_free_space(cache_dir, needed):
   free = shutil.disk_usage(cache_dir).free
   if free < needed:
     raise UserError(
-      f"data.cache_dir={cache_dir} has {free / 1e9:.1f} GB free, the prepared data needs {needed / 1e9:.1f} GB: "
+      f"data.cache_dir={cache_dir} has {size(free)} free, the prepared data needs {size(needed)}: "
       "free some space or set --config.data.cache_dir to a larger disk"
     )
 
@@ -246,6 +267,9 @@ def _disk_errors(cache_dir):
   try:
     yield
   except OSError as error:
+    if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(cache_dir):  # of the source
+      what, remedy = explain(error, cache_dir)
+      raise UserError(f"{what}; {remedy}, then run again") from error
     raise UserError(
       f"cannot write the prepared data below data.cache_dir={cache_dir} ({one_line(error)}): "
       "free some space, or set --config.data.cache_dir to a folder that can be written"
@@ -271,7 +295,7 @@ def _open(folder, data, description, fingerprint):
   if not folder.is_dir():
     raise FileNotFoundError(folder)
   try:
-    meta = json.loads((folder / "meta.json").read_bytes())
+    meta = parse_object((folder / "meta.json").read_bytes())
     expected = {"fingerprint": fingerprint, "source": data.source, "description": description}
     for name, value in json.loads(json.dumps(expected)).items():
       if meta[name] != value:

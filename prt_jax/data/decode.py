@@ -9,7 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import preprocess
-from prt_jax.errors import UserError
+from prt_jax.errors import UnreadableImage
+from prt_jax.regular_files import open_regular
+
+# What a file may be, whatever it is called (a phone's MPO is a JPEG). Pillow knows more, and hands some to other
+# programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
 # Images decoded ahead of the reader, a thread: enough that no thread waits, little memory.
 LOOK_AHEAD = 8
@@ -27,7 +32,8 @@ def decode_image(encoded, label, image_size, resize):
     uint8 [image_size, image_size, 3].
 
   Raises:
-    UserError: unreadable, truncated, too small.
+    UnreadableImage: as load_image.
+    UserError: too small, or of a pixel format without RGB meaning.
   """
   return preprocess(load_image(encoded, label), image_size, resize, label)
 
@@ -40,17 +46,20 @@ def load_image(encoded, label):
     label: what an error calls this image.
 
   Raises:
-    UserError: unreadable, truncated.
+    UnreadableImage: missing, no regular file, truncated, of none of FORMATS.
   """
-  from PIL import Image, ImageOps
+  from PIL import Image, ImageOps, UnidentifiedImageError
 
   try:
-    with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+    file = io.BytesIO(encoded) if isinstance(encoded, bytes) else open_regular(encoded)
+    with file, Image.open(file, formats=FORMATS) as image:
       image.load()
       ImageOps.exif_transpose(image, in_place=True)
+  except UnidentifiedImageError as error:
+    raise UnreadableImage(label, f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
   # Pillow's readers meet a damaged file with almost any exception: OSError, SyntaxError, struct.error, ...
   except Exception as error:
-    raise UserError(f"cannot read the image {label} ({one_line(error)}): replace or remove it") from error
+    raise UnreadableImage(label, one_line(error)) from error
   return image
 
 
@@ -62,9 +71,11 @@ def decode_all(encoded, data):
     data: the config's `data`.
 
   Yields:
-    uint8 [image_size, image_size, 3].
+    uint8 [image_size, image_size, 3]; with data.skip_unreadable an UnreadableImage in the place of one.
   """
   decode = functools.partial(decode_image, image_size=data.image_size, resize=data.resize)
+  if data.skip_unreadable:
+    decode = functools.partial(_image_or_error, decode)
   workers = os.cpu_count() or 1
   with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool, contextlib.ExitStack() as stack:
     # Runs before the pool's own exit, which would first wait for all that is queued.
@@ -76,3 +87,10 @@ def decode_all(encoded, data):
         yield pending.popleft().result()
     while pending:
       yield pending.popleft().result()
+
+
+def _image_or_error(decode, *arguments):
+  try:
+    return decode(*arguments)
+  except UnreadableImage as error:
+    return error

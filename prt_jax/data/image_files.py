@@ -1,4 +1,4 @@
-"""The image files in or below a folder: a sorted walk that holds one folder's names at a time, and its digest.
+"""The image files in or below a folder: a sorted walk that holds the names of one branch at a time, and its digest.
 
 Whatever reads a folder of images walks it here, so that all leave out the same files and say so.
 """
@@ -8,7 +8,7 @@ import hashlib
 import os
 
 from prt_jax.data.errors_text import one_line
-from prt_jax.errors import UserError
+from prt_jax.errors import UserError, printable
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -23,18 +23,25 @@ class LeftOut:
   def add(self, reason, name):
     """One more."""
     self.counts[reason] = self.counts.get(reason, 0) + 1
-    self.examples.setdefault(reason, name)
+    self.examples.setdefault(reason, printable(name))
 
   def __str__(self):
     """'2 hidden (._a.png), 1 of another kind (notes.txt)'; "" where nothing is left out."""
     return ", ".join(f"{count} {reason} ({self.examples[reason]})" for reason, count in self.counts.items())
 
 
+def describe_skipped(names):
+  """'2 images that cannot be read: a.png, b.png'; of many the first ten."""
+  shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+  return f"{len(names)} {'image' if len(names) == 1 else 'images'} that cannot be read: {shown}"
+
+
 def walk_images(root, left_out=None):
   """Paths of the images below a folder, sorted by their parts; a generator.
 
-  Hidden files and folders (a Mac's ._a.png), the __MACOSX folders of its zip files, and files of another kind are
-  left out. Links to folders are followed, except back into a folder that contains them.
+  Hidden files and folders (a Mac's ._a.png), the __MACOSX folders of its zip files, files of another kind, and what is
+  no regular file (a pipe, which would be waited for) are left out. Links to folders are followed, except back into a
+  folder that contains them.
 
   Args:
     root: the folder.
@@ -46,7 +53,7 @@ def walk_images(root, left_out=None):
   Raises:
     UserError: a folder cannot be listed.
   """
-  for relative, _ in _walk(os.fspath(root), "", frozenset(), left_out or LeftOut()):
+  for relative, _ in _walk(os.fspath(root), LeftOut() if left_out is None else left_out):
     yield relative
 
 
@@ -61,8 +68,8 @@ def list_images(folder, extensions):
   for entry in _visible(os.fspath(folder), left_out):
     if entry.is_dir():
       left_out.add("folders", entry.name)
-    elif not entry.name.lower().endswith(extensions):
-      left_out.add("of another kind", entry.name)
+    elif reason := _reason_against(entry, extensions):
+      left_out.add(reason, entry.name)
     else:
       names.append(entry.name)
   return names, left_out
@@ -71,31 +78,51 @@ def list_images(folder, extensions):
 def digest_images(root):
   """(sha256 of the sorted relative paths, sizes and modification times, number of images); opens no file."""
   digest, count = hashlib.sha256(), 0
-  for relative, entry in _walk(os.fspath(root), "", frozenset(), LeftOut()):
+  for relative, entry in _walk(os.fspath(root), LeftOut()):
     try:
       status = entry.stat()
-    except OSError as error:
-      raise UserError(f"cannot read {entry.path} ({one_line(error.strerror)}): replace or remove it") from error
-    digest.update(os.fsencode(relative) + b"\0%d\0%d\n" % (status.st_size, status.st_mtime_ns))
+      size_and_time = b"%d\0%d" % (status.st_size, status.st_mtime_ns)
+    except OSError:  # a link that leads nowhere, say: reading it is what fails, or is passed over
+      size_and_time = b"missing"
+    digest.update(os.fsencode(relative) + b"\0" + size_and_time + b"\n")
     count += 1
   return digest.hexdigest(), count
 
 
-def _walk(folder, prefix, ancestors, left_out):
+def _walk(root, left_out):
+  """(path relative to root, os.DirEntry) of each image, in order; as deep as the system can name."""
+  # Per open folder: its entries that are still to come, its prefix, and which folder it is.
+  open_folders = [(_visible(root, left_out), "", _identity(root))]
+  while open_folders:
+    entries, prefix, _ = open_folders[-1]
+    entry = next(entries, None)
+    if entry is None:
+      open_folders.pop()
+    elif entry.is_dir():
+      identity = _identity(entry.path)
+      if all(identity != ancestor for _, _, ancestor in open_folders):
+        open_folders.append((_visible(entry.path, left_out), f"{prefix}{entry.name}/", identity))
+    elif reason := _reason_against(entry, EXTENSIONS):
+      left_out.add(reason, entry.name)
+    else:
+      yield prefix + entry.name, entry
+
+
+def _identity(folder):
   try:
     status = os.stat(folder)
   except OSError as error:
     raise _cannot_list(folder, error) from error
-  identity = status.st_dev, status.st_ino
-  if identity in ancestors:
-    return
-  for entry in _visible(folder, left_out):
-    if entry.is_dir():
-      yield from _walk(entry.path, f"{prefix}{entry.name}/", ancestors | {identity}, left_out)
-    elif entry.name.lower().endswith(EXTENSIONS):
-      yield prefix + entry.name, entry
-    else:
-      left_out.add("of another kind", entry.name)
+  return status.st_dev, status.st_ino
+
+
+def _reason_against(entry, extensions):
+  """Why a walk passes over an entry that is no folder; "" where it does not."""
+  if not entry.name.lower().endswith(extensions):
+    return "of another kind"
+  # A link that leads nowhere stays: an image is missing, and reading it will say so.
+  is_pipe_or_device = not entry.is_file() and os.path.exists(entry.path)
+  return "no regular files" if is_pipe_or_device else ""
 
 
 def _visible(folder, left_out):

@@ -19,6 +19,7 @@ VALIDATION_PART = "val_data.npz"
 DOWNLOADS = "Imagenet64_train_part1_npz.zip, Imagenet64_train_part2_npz.zip, Imagenet64_val_npz.zip"
 CHANNELS = 3
 ROWS_A_READ = 64
+MAX_SIDE = 512  # pixels: bounds what is read at once, whatever a header says
 
 
 def training_parts(folder):
@@ -84,11 +85,10 @@ def _open_data(path):
 
 def _read_header(stream, path):
   version = np.lib.format.read_magic(stream)
-  readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-  if version not in readers:
+  if version != (1, 0):  # that of every plain array; later ones have headers of any length
     raise ValueError(f"npy format {version[0]}.{version[1]}")
-  shape, fortran_order, dtype = readers[version](stream)
-  side = math.isqrt(shape[1] // CHANNELS) if len(shape) == 2 else 0
+  shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+  side = math.isqrt(shape[1] // CHANNELS) if len(shape) == 2 and 0 <= shape[1] <= CHANNELS * MAX_SIDE**2 else 0
   if dtype != np.uint8 or fortran_order or side == 0 or shape[1] != CHANNELS * side**2:
     order = ", column-major" if fortran_order else ""
     raise UserError(

@@ -20,7 +20,9 @@ def check_preprocessing(data):
 
 def describe_preprocessing(data):
   """What `preprocess` will do, as a JSON-able dict, for fingerprints."""
-  return {"image_size": int(data.image_size), "resize": int(data.resize), "filter": "pil_bilinear_antialiased"}
+  described = {"image_size": int(data.image_size), "resize": int(data.resize), "filter": "pil_bilinear_antialiased"}
+  # Named where it is on: the data sets of before it keep their fingerprints.
+  return described | ({"skip_unreadable": True} if data.skip_unreadable else {})
 
 
 def preprocess(image, image_size, resize, label="an image"):

@@ -22,7 +22,8 @@ class Split(NamedTuple):
 
   Attributes:
     count: int; how many images will come.
-    images: generator of uint8 [image_size, image_size, 3], preprocessed; read once, lazily.
+    images: generator of uint8 [image_size, image_size, 3], preprocessed; read once, lazily. With data.skip_unreadable
+      there may be an UnreadableImage in the place of one.
   """
 
   count: int

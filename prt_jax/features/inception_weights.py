@@ -13,7 +13,8 @@ import numpy as np
 
 from prt_jax.errors import UserError
 from prt_jax.features.inception import NUM_CLASSES, NUM_FEATURES, conv_shapes
-from prt_jax.features.torch_checkpoint import load_state_dict
+from prt_jax.features.stored_tensor import read_all
+from prt_jax.features.torch_checkpoint import open_state_dict
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
@@ -46,7 +47,7 @@ def load_inception(path, cache_dir):
 
   Raises:
     UserError: no file and no network, a wrong checksum, a truncated file, weights of another
-      network (names the first tensor that is missing, left over or of another shape).
+      network (names the first tensor that is missing, left over or of another shape), NaN or infinite ones.
   """
   path = Path(path).expanduser() if path else _cached(cached_path(cache_dir))
   if not path.is_file():
@@ -57,7 +58,10 @@ def load_inception(path, cache_dir):
       f"{path} has the checksum {digest[:8]}.. instead of {SHA256[:8]}..: it is truncated or changed; "
       f"delete it and get it again from {URL}"
     )
-  return InceptionWeights(convert_state_dict(load_state_dict(path), path), digest == SHA256)
+  with open_state_dict(path) as tensors:
+    check_shapes(tensors, path)
+    state_dict = read_all({name: tensor for name, tensor in tensors.items() if not _is_counter(name)}, path)
+  return InceptionWeights(convert_state_dict(state_dict, path), digest == SHA256)
 
 
 def cached_path(cache_dir):
@@ -72,13 +76,8 @@ def convert_state_dict(state_dict, source):
   and bias. `source` is the file's name for the UserError, which names the first tensor that
   does not fit.
   """
+  check_shapes(state_dict, source)
   shapes, _ = conv_shapes()
-  expected = {"fc.weight": (NUM_CLASSES, NUM_FEATURES), "fc.bias": (NUM_CLASSES,)}
-  for name, (height, width, inputs, outputs) in shapes.items():
-    expected[f"{name}.conv.weight"] = (outputs, inputs, height, width)
-    expected |= {f"{name}.bn.{part}": (outputs,) for part in ("weight", "bias", "running_mean", "running_var")}
-  _check(state_dict, expected, source)
-
   params = {"fc": {"kernel": jnp.asarray(state_dict["fc.weight"].T), "bias": jnp.asarray(state_dict["fc.bias"])}}
   for name in shapes:
     part = {key: np.asarray(state_dict[f"{name}.bn.{key}"], np.float64) for key in ("weight", "bias")}
@@ -92,8 +91,13 @@ def convert_state_dict(state_dict, source):
   return params
 
 
-def _check(state_dict, expected, source):
-  given = {name: array.shape for name, array in state_dict.items() if not name.endswith("num_batches_tracked")}
+def check_shapes(state_dict, source):
+  """UserError unless a state dict, read or not, holds the tensors of the network and no others."""
+  expected = {"fc.weight": (NUM_CLASSES, NUM_FEATURES), "fc.bias": (NUM_CLASSES,)}
+  for name, (height, width, inputs, outputs) in conv_shapes()[0].items():
+    expected[f"{name}.conv.weight"] = (outputs, inputs, height, width)
+    expected |= {f"{name}.bn.{part}": (outputs,) for part in ("weight", "bias", "running_mean", "running_var")}
+  given = {name: array.shape for name, array in state_dict.items() if not _is_counter(name)}
   hint = f"these are weights of another network; set eval.feature_weights to {FILE_NAME}"
   # In the file's order, so that the first difference a reader would see is the one named.
   for name, shape in given.items():
@@ -104,6 +108,10 @@ def _check(state_dict, expected, source):
   for name in expected:
     if name not in given:
       raise UserError(f"{source} lacks {name} of the FID InceptionV3: {hint}")
+
+
+def _is_counter(name):
+  return name.endswith("num_batches_tracked")
 
 
 def _cached(target):

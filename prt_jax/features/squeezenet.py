@@ -1,13 +1,13 @@
 """SqueezeNet 1.1 (Iandola et al. 2016, revision 1.1), a light feature extractor. Its distances are not FID."""
 
-import zipfile
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from prt_jax.errors import UserError
+from prt_jax.features.npz import open_npz
+from prt_jax.features.stored_tensor import read_all
 
 NUM_FEATURES = 512
 MIN_SIZE = 31  # pixels; below, the last pool has no window
@@ -29,7 +29,7 @@ def load_squeezenet(path):
 
   Raises:
     UserError: no path, a missing, truncated or foreign file, or weights of another network
-      (names the first layer that does not fit).
+      (names the first layer that does not fit), or weights that are NaN or infinite.
   """
   if not str(path):
     raise UserError(
@@ -37,19 +37,24 @@ def load_squeezenet(path):
       "(keras-squeezenet's squeezenet_notop)"
     )
   path = Path(path).expanduser()
-  arrays = _read_npz(path)
-  params = {}
-  for layer, shape in _kernel_shapes().items():
-    mine = [array for name, array in arrays.items() if name.startswith(f"{layer}/")]
-    kernel = [array for array in mine if array.ndim == 4]
-    bias = [array for array in mine if array.ndim == 1]
-    if [array.shape for array in kernel + bias] != [shape, shape[-1:]]:
-      found = ", ".join(str(array.shape) for array in mine) or "nothing"
-      raise UserError(
-        f"{path} is not SqueezeNet 1.1: {layer} should hold a kernel {shape} and a bias {shape[-1:]}, it holds {found}"
-      )
-    params[layer] = {"kernel": jnp.asarray(kernel[0], jnp.float32), "bias": jnp.asarray(bias[0], jnp.float32)}
-  return params
+  with open_npz(path) as arrays:
+    chosen = {}
+    for layer, shape in _kernel_shapes().items():
+      mine = {name: array for name, array in arrays.items() if name.startswith(f"{layer}/")}
+      kernel = [name for name, array in mine.items() if array.ndim == 4]
+      bias = [name for name, array in mine.items() if array.ndim == 1]
+      if [mine[name].shape for name in kernel + bias] != [shape, shape[-1:]]:
+        found = ", ".join(str(array.shape) for array in mine.values())[:200] or "nothing"
+        raise UserError(
+          f"{path} is not SqueezeNet 1.1: {layer} should hold a kernel {shape} and a bias {shape[-1:]}, "
+          f"it holds {found}"
+        )
+      chosen[layer] = {"kernel": kernel[0], "bias": bias[0]}
+    values = read_all({name: arrays[name] for names in chosen.values() for name in names.values()}, path)
+  return {
+    layer: {part: jnp.asarray(values[name], jnp.float32) for part, name in names.items()}
+    for layer, names in chosen.items()
+  }
 
 
 def squeezenet_features(params, images):
@@ -107,16 +112,3 @@ def _kernel_shapes():
     shapes[f"fire{fire}/expand3x3"] = (3, 3, squeeze, expand)
     channels = 2 * expand
   return shapes
-
-
-def _read_npz(path):
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
-  except FileNotFoundError:
-    raise UserError(f"{path} does not exist: set eval.feature_weights to an .npz of SqueezeNet 1.1") from None
-  # A lone .npy is no context manager (TypeError, AttributeError); pickled arrays are a ValueError.
-  except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
-    raise UserError(
-      f"{path} is truncated or no .npz of plain arrays ({error}): get the SqueezeNet 1.1 weights again"
-    ) from None

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.features.squeezenet import TAPS, squeezenet_taps
-from prt_jax.features.torch_checkpoint import load_state_dict
+from prt_jax.features.stored_tensor import read_all
+from prt_jax.features.torch_checkpoint import open_state_dict
 from prt_jax.pixels import as_pixels
 
 _EPSILON = 1e-10
@@ -24,17 +25,16 @@ def load_lpips_heads(path):
   Raises:
     UserError: the file is missing, damaged, or holds other heads (of AlexNet, say).
   """
-  state_dict = load_state_dict(path)
-  heads = []
-  for index, channels in enumerate(TAPS):
-    name = f"lin{index}.model.1.weight"
-    shape = state_dict[name].shape if name in state_dict else None
-    if shape != (1, channels, 1, 1):
-      raise UserError(
-        f"{path} holds {name} of shape {shape}, SqueezeNet's LPIPS head has {(1, channels, 1, 1)}: use v0.1_squeeze.pth"
-      )
-    heads.append(jnp.asarray(state_dict[name].reshape(-1), jnp.float32))
-  return heads
+  names = {f"lin{index}.model.1.weight": (1, channels, 1, 1) for index, channels in enumerate(TAPS)}
+  with open_state_dict(path) as tensors:
+    for name, expected in names.items():
+      shape = tensors[name].shape if name in tensors else None
+      if shape != expected:
+        raise UserError(
+          f"{path} holds {name} of shape {shape}, SqueezeNet's LPIPS head has {expected}: use v0.1_squeeze.pth"
+        )
+    heads = read_all({name: tensors[name] for name in names}, path)
+  return [jnp.asarray(head.reshape(-1), jnp.float32) for head in heads.values()]
 
 
 def lpips_style_distance(params, a, b, heads=None):

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from prt_jax.data.cache import checked_source, find_prepared
 from prt_jax.data.sources import is_drawn
+from prt_jax.disk_errors import size
 from prt_jax.errors import UserError
 from prt_jax.features import inception_weights
 from prt_jax.features.extractors import check_name
@@ -81,4 +82,4 @@ def disk_need(what: str, num_bytes: int, folder: pathlib.Path) -> Need:
   absolute = folder.expanduser().absolute()
   free = shutil.disk_usage(next(parent for parent in (absolute, *absolute.parents) if parent.is_dir())).free
   state = FREE if num_bytes <= free else MISSING
-  return Need(what, state, f"{num_bytes / 1e9:.2f} GB in {folder}, which has {free / 1e9:,.0f} GB free")
+  return Need(what, state, f"{size(num_bytes)} in {folder}, which has {size(free)} free")

@@ -5,7 +5,7 @@ The file is read by features/torch_checkpoint.py: nothing in it is executed.
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,11 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.errors import UserError
-from prt_jax.features.torch_checkpoint import load_state_dict
+from prt_jax.features.stored_tensor import StoredTensor, read_all
+from prt_jax.features.torch_checkpoint import open_state_dict
 from prt_jax.restorers.layers import Params
 
 StateDict = dict[str, np.ndarray]
+Stored = Mapping[str, StoredTensor | np.ndarray]  # a state dict whose shapes are known: it may not be read yet
 Shapes = dict[str, tuple[int, ...]]
+_MAX_PARTS = 100  # of a file in which a network is looked for, each a comparison of all of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Architecture:
 
   title: str
   scales: tuple[int, ...]
-  shapes: Callable[[StateDict, int], Shapes]
+  shapes: Callable[[Stored, int], Shapes]
   apply: Callable[[Params, jax.Array, Any, int], jax.Array]
   prepare: Callable[[StateDict], StateDict] = lambda state: state
   noise_shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]] | None = None
@@ -59,21 +62,25 @@ def load_params(architecture: Architecture, path, scale: int, key: str | None = 
     key: which state dict, where the file holds several ("params_ema", say).
 
   Raises:
-    UserError: an unreadable file, one that asks for code, a scale that is not published, or another architecture
-      (names the first tensor that does not fit).
+    UserError: an unreadable file, one that asks for code, a scale that is not published, another architecture
+      (names the first tensor that does not fit), or weights that are NaN or infinite.
   """
   if scale not in architecture.scales:
     known = ", ".join(f"x{known}" for known in architecture.scales)
     raise UserError(f"{architecture.title} has no x{scale}: it is ported for {known}")
-  state = load_state_dict(path, key)
-  # A counter of training steps, which evaluation does not read.
-  state = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-  state = unwrap(architecture, state, scale, path)
-  check_state(architecture, state, scale, path)
-  return to_params(architecture.prepare(state))
+  with open_state_dict(path, key) as tensors:
+    # A counter of training steps, which evaluation does not read.
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    tensors = unwrap(architecture, tensors, scale, path)
+    check_state(architecture, tensors, scale, path)
+    state = read_all(tensors, path)
+  try:
+    return to_params(architecture.prepare(state))
+  except np.linalg.LinAlgError as error:  # a flow's 1x1 convolutions are inverted
+    raise UserError(f"{path} holds a matrix that has no inverse ({error}): get the file again") from error
 
 
-def unwrap(architecture: Architecture, state: StateDict, scale: int, path) -> StateDict:
+def unwrap(architecture: Architecture, state: Stored, scale: int, path) -> Stored:
   """The network's own tensors, where it was saved as a part of something: of DataParallel (module.), of torch.compile
   (_orig_mod.), of a trainer that has it as model, generator, net_g, ... and may have others beside it.
 
@@ -82,7 +89,7 @@ def unwrap(architecture: Architecture, state: StateDict, scale: int, path) -> St
   first = next(iter(architecture.shapes({}, scale)))
   if first in state:
     return state
-  prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
+  prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")][:_MAX_PARTS]
   inner = {
     prefix: {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     for prefix in prefixes
@@ -95,19 +102,20 @@ def unwrap(architecture: Architecture, state: StateDict, scale: int, path) -> St
   return inner[chosen[0]] if len(chosen) == 1 else state
 
 
-def check_state(architecture: Architecture, state: StateDict, scale: int, path) -> None:
+def check_state(architecture: Architecture, state: Stored, scale: int, path) -> None:
   """UserError unless the state dict holds the architecture's tensors and no others."""
   if difference := mismatch(architecture, state, scale):
     raise UserError(f"{path} is not {architecture.title} x{scale}: {difference}")
 
 
-def mismatch(architecture: Architecture, state: StateDict, scale: int) -> str:
+def mismatch(architecture: Architecture, state: Stored, scale: int) -> str:
   """The first tensor in which a state dict is not the architecture's, in words; "" where it is."""
   expected = architecture.shapes(state, scale)
   for name, shape in expected.items():
     if name not in state:
-      first = next(iter(state))
-      return f"it has no tensor {name} {shape}; its first tensor is {first} {state[first].shape}"
+      first = next(iter(state), None)
+      beside = f"its first tensor is {first} {state[first].shape}" if first else "it has none at all"
+      return f"it has no tensor {name} {shape}; {beside}"
     if state[name].shape != shape:
       return f"its {name} has shape {state[name].shape} instead of {shape}"
   for name in state:
@@ -130,12 +138,15 @@ def conv_shapes(name: str, out_channels: int, in_channels: int, size: int = 3, *
   return kernel | {f"{name}.bias": (out_channels,)} if bias else kernel
 
 
-def length(state: StateDict, name: str, axis: int, default: int) -> int:
+def length(state: Stored, name: str, axis: int, default: int) -> int:
   """A tensor's length along an axis; default where the state dict has no such tensor."""
   return state[name].shape[axis] if name in state and state[name].ndim > axis else default
 
 
-def count(state: StateDict, pattern: str, default: int) -> int:
-  """How many blocks a state dict numbers: 1 + the largest number that pattern captures; default where it has none."""
+def count(state: Stored, pattern: str, default: int) -> int:
+  """How many blocks a state dict numbers: 1 + the largest number that pattern captures; default where it has none.
+
+  Never more than it has tensors: a name alone could otherwise ask for any number of blocks.
+  """
   numbers = [int(match[1]) for name in state if (match := re.match(pattern, name))]
-  return max(numbers) + 1 if numbers else default
+  return min(max(numbers) + 1, len(state)) if numbers else default

@@ -16,7 +16,7 @@ def make_data(tmp_path):
 
   def make(**fields):
     data = dict(source="folder", name="", path="", image_size=8, resize=0, train_fraction=0.8, placement="host")
-    return ConfigDict({**data, "cache_dir": str(tmp_path / "cache"), **fields})
+    return ConfigDict({**data, "cache_dir": str(tmp_path / "cache"), "skip_unreadable": False, **fields})
 
   return make
 

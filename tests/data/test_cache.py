@@ -273,7 +273,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder_data, user_error):
 
 def test_too_little_space_is_said_before_anything_is_read(folder_data, user_error, monkeypatch):
   monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-  with user_error("data.cache_dir", "GB free", "--config.data.cache_dir"):
+  with user_error("data.cache_dir", "has 1 kB free, the prepared data needs 9.6 kB", "--config.data.cache_dir"):
     prepare(folder_data)
   assert not partials(folder_data) and not finished(folder_data)
 

@@ -1,0 +1,1 @@
+"""Files as nobody writes them, thrown at whatever reads files from elsewhere: python -m tests.fuzz."""
