@@ -2,7 +2,6 @@
 
 import traceback
 
-
 _MAX_LINE = 2000  # characters
 
 

@@ -1,11 +1,15 @@
 """A few hundred of the cases that `python -m tests.fuzz` throws, and those that once got through."""
 
+import json
+
 import pytest
+
+from prt_jax import compare, report
 
 pytest.importorskip("hypothesis")
 
 from tests.fuzz.__main__ import fuzz
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import CONFIG, FOLDER, KINDS, LINES, WEIGHTS, image_files, read_run, report_document, written
 
 FOUND = [
   # A value of 5,000 characters, quoted in full: a line that no terminal shows.
@@ -23,3 +27,19 @@ def test_a_few_hundred_cases(name):
 @pytest.mark.parametrize(("kind", "reader", "content"), FOUND)
 def test_found_cases(kind, reader, content):
   KINDS[kind].check((reader, content))
+
+
+def test_the_files_that_are_changed_are_whole():
+  """Of a file that no reader takes, every change would be refused at the same first byte."""
+  for name, files in WEIGHTS.items():
+    for content in files:
+      KINDS["weights"].readers[name](content)
+  for content in image_files():
+    KINDS["images"].readers["image"](content)
+  written("config.json", json.dumps(CONFIG).encode())
+  assert read_run(FOLDER)
+  KINDS["reports"].readers["metrics"](LINES)
+  assert (FOLDER / "metrics.jsonl").read_bytes() == LINES[: LINES.index(b'{"step": 9')]
+  written("report.json", json.dumps(report_document()).encode())
+  assert compare.find(str(FOLDER))["step"] == 9
+  assert report.read(FOLDER, report_document()["protocol"] | {"precision": "highest"})["step"] == 9

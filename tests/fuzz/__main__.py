@@ -1,4 +1,4 @@
-"""python -m tests.fuzz [--kind=weights] [--cases=100000] [--seed=0]: prints a line a kind, exit code 1 where one crashed.
+"""python -m tests.fuzz [--kind=weights] [--cases=100000] [--seed=0]: a line a kind, exit code 1 where one crashed.
 
 A case must end within 20 seconds, and the process may not grow by more than 300 MB while it does.
 """

@@ -1,6 +1,7 @@
 """The kinds of files that are thrown, and who must catch them: with a result, or with a UserError of one line."""
 
 import collections
+import contextlib
 import io
 import json
 import pathlib
@@ -103,7 +104,8 @@ def torch_pickle(protocol=2):
   Pickler.dispatch[Call] = save_call
   buffer = io.BytesIO()
   storage = ("persistent", "storage", Global(b"torch\nFloatStorage"), "0", "cpu", 6)
-  tensor = Call(b"torch._utils\n_rebuild_tensor_v2", storage, 0, (2, 3), (3, 1), False, Call(b"collections\nOrderedDict"))
+  hooks = Call(b"collections\nOrderedDict")
+  tensor = Call(b"torch._utils\n_rebuild_tensor_v2", storage, 0, (2, 3), (3, 1), False, hooks)
   scalar = Call(b"torch._utils\n_rebuild_tensor_v2", storage, 5, (), (), False, None)
   Pickler(buffer, protocol).dump({"epoch": 3, "params": collections.OrderedDict({"w": tensor, "b": scalar}) | {}})
   return buffer.getvalue()
@@ -182,10 +184,8 @@ def read_data(content):
 
 def read_digests(content):
   written(DIGESTS, content)
-  try:
+  with contextlib.suppress(Damaged):
     check_digests(FOLDER)
-  except Damaged:
-    pass
 
 
 def read_metrics(content):

@@ -44,7 +44,8 @@ def _edit(content, edits):
 
 def changed_json(documents: list[dict]) -> st.SearchStrategy[bytes]:
   """One of some documents, a value or a name somewhere in it replaced; now and then as bytes of another kind."""
-  whole = st.builds(_replace, st.sampled_from(documents), st.lists(st.integers(0, 99), max_size=4), VALUES, st.booleans())
+  paths = st.lists(st.integers(0, 99), max_size=4)
+  whole = st.builds(_replace, st.sampled_from(documents), paths, VALUES, st.booleans())
   return whole | mutated([json.dumps(document).encode() for document in documents])
 
 
