@@ -80,7 +80,7 @@ class Instruction:
 
   Attributes:
     operands: names of instructions of the same computation.
-    attributes: the rest of the line.
+    attributes: the rest of the line; of a constant, its value in parentheses.
   """
 
   name: str
@@ -100,12 +100,6 @@ class Instruction:
   def cycles(self) -> int | None:
     """The TPU compiler's estimate; None where it gives none (what is done beside others, say)."""
     found = re.search(r'"estimated_cycles":"?(\d+)', self.attributes)
-    return int(found[1]) if found else None
-
-  @property
-  def trip_count(self) -> int | None:
-    """How often a loop goes round, where the compiler knows."""
-    found = re.search(r'"known_trip_count":\{"n":"?(\d+)', self.attributes)
     return int(found[1]) if found else None
 
   @property
@@ -156,14 +150,31 @@ class Program:
     for instruction in self.computations.get(computation, {}).values():
       if instruction.opcode in CONTAINERS:
         for called in instruction.called:
-          yield from self._executed(called, times * (instruction.trip_count or 1))
+          yield from self._executed(called, times * (self.turns(instruction) or 1))
       elif not instruction.is_free:
         yield instruction, computation, times
 
+  def turns(self, instruction: Instruction) -> int | None:
+    """How often a container's computation is executed in a row: of a loop, as the compiler says or its condition does.
+
+    None where neither does. A condition "counter < constant" is taken for one of jax.lax.fori_loop from 0.
+    """
+    if instruction.opcode != "while":
+      return 1
+    if known := re.search(r'"known_trip_count":\{"n":"?(\d+)', instruction.attributes):
+      return int(known[1])
+    name = re.search(r"condition=%?([\w.\-]+)", instruction.attributes)
+    condition = self.computations.get(name[1], {}) if name else {}
+    *_, root = condition.values() or [instruction]
+    if root.opcode != "compare" or "direction=LT" not in root.attributes:
+      return None
+    limit = re.fullmatch(r"\((\d+)\).*", condition[root.operands[1]].attributes)
+    return int(limit[1]) if limit else None
+
   def unknown_loops(self) -> int:
-    """Loops whose number of turns the compiler does not know, and which are counted as one turn."""
+    """Loops whose number of turns is not known, and which are counted as one turn."""
     every = itertools.chain.from_iterable(instructions.values() for instructions in self.computations.values())
-    return sum(instruction.opcode == "while" and instruction.trip_count is None for instruction in every)
+    return sum(self.turns(instruction) is None for instruction in every if instruction.opcode == "while")
 
   @functools.cached_property
   def _contents(self):
@@ -221,6 +232,8 @@ def _parse(name, line):
   shape, rest = _split_shape(line)
   opcode, _, rest = rest.partition("(")
   operands, attributes = _split_parenthesis("(" + rest)
+  if opcode == "constant":
+    operands, attributes = "", operands  # its value
   return Instruction(name, shape, opcode, tuple(re.findall(r"%([\w.\-]+)", operands)), attributes)
 
 

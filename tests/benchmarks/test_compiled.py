@@ -95,7 +95,13 @@ def test_cycles_are_counted_as_often_as_loops_go_round():
   # Two a turn, without the condition, and all-reduce, copy-start, reduce, two fusions and the custom call.
   assert numbers["kernels"] == 3 * 2 + 6
   assert numbers["unknown_loops"] == 0
-  assert compiled.account(TEXT.replace("known_trip_count", "other"), "tpu")["unknown_loops"] == 1
+  unsaid = TEXT.replace("known_trip_count", "other")
+  assert compiled.account(unsaid, "tpu")["unknown_loops"] == 1
+  # A counter below a constant, as fori_loop's: its condition says how often.
+  counted = unsaid.replace("compare(%t.1, %t.1)", "compare(%t.1, %limit)").replace(
+    "  ROOT %lt", "  %limit = s32[]{:T(128)} constant(3)\n  ROOT %lt"
+  )
+  assert compiled.account(counted, "tpu") == numbers
 
 
 def test_flops_leave_out_what_lies_in_the_padding():
