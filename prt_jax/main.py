@@ -20,7 +20,10 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "NAME[:VARIANT[,SCALE]
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval", "plan"], "what to do in the workdir")
 _TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "--mode=plan: the device to plan for; default: the one here")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes; the cluster says which (a TPU pod)")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where there is no cluster to ask")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "with --coordinator: how many run this command")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "with --coordinator: which of them this is, from 0")
 
 
 def default_workdir(argument: str) -> pathlib.Path:
@@ -74,7 +77,7 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import evaluate, parallel, plan, train
+  from prt_jax import evaluate, parallel, plan, processes, train
 
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
@@ -84,7 +87,7 @@ def run(_) -> int:
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
   parallel.use_all_cores(config.model.width)
-  parallel.start(_DISTRIBUTED.value)
+  processes.join(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   if _MODE.value == "train_and_eval":
     evaluate.check_ahead(_CONFIG.value)

@@ -26,12 +26,6 @@ from prt_jax.step import training_cycles, training_step
 AXIS = "batch"
 
 
-def start(distributed: bool) -> None:
-  """Joins the processes of a multi-host run; call before anything else touches a device."""
-  if distributed:
-    jax.distributed.initialize()
-
-
 # U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
 # runs on one. At width 8 the two are equal within the noise (the demo on two cores: 6 to 10 and 8 to 9.5 steps/s).
 MIN_WIDTH_FOR_EIGEN = 16

@@ -1,0 +1,61 @@
+"""The processes of one run, each with its own devices: how they find one another, and how they end where one dies."""
+
+import re
+
+import jax
+from absl import logging
+
+from prt_jax.errors import UserError
+
+HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is taken for dead
+SHUTDOWN_SECONDS = 30  # for which a process that is done waits for the others to be
+JOIN_SECONDS = 300  # for which a process waits for the others to start
+
+
+def join(distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+  """Joins the processes of a run; call before anything else touches a device. A run of one process has no flags.
+
+  Args:
+    distributed: ask the cluster (a TPU pod, SLURM, Open MPI, Kubernetes) who the others are.
+    coordinator: HOST:PORT at which process 0 will listen, where there is no cluster to ask.
+    num_processes, process_id: of how many processes this is which one, from 0; with coordinator.
+
+  Raises:
+    UserError: flags that do not fit each other, no cluster, processes that did not come.
+  """
+  given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+  if all(value is None for value in given.values()):
+    if not distributed:
+      return
+    given = {}
+  else:
+    check_flags(given)
+    given = {
+      "coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id,
+      "cluster_detection_method": "deactivate",
+    }  # fmt: skip
+  # Its handler of SIGTERM would take the place of the one that the system has: stop_request.py is ours.
+  jax.config.update("jax_enable_preemption_service", False)
+  try:
+    jax.distributed.initialize(
+      **given, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+      shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+    )  # fmt: skip
+  except ValueError as error:
+    raise UserError(
+      f"--distributed found no cluster ({error}): pass --coordinator=HOST:PORT --num_processes=N --process_id=I"
+    ) from error
+  logging.info("process %d of %d, %d of %d devices", jax.process_index(), jax.process_count(),
+               jax.local_device_count(), jax.device_count())
+
+
+def check_flags(given: dict) -> None:
+  """UserError unless all three flags are there and fit."""
+  missing = [f"--{name}" for name, value in given.items() if value is None]
+  if missing:
+    raise UserError(f"{' and '.join(missing)} missing: --coordinator, --num_processes and --process_id go together")
+  count, index = given["num_processes"], given["process_id"]
+  if not 0 <= index < count:
+    raise UserError(f"--process_id={index} is not in 0 to {count - 1}: --num_processes={count}")
+  if not re.fullmatch(r".+:\d{1,5}", given["coordinator"]):
+    raise UserError(f"--coordinator={given['coordinator']} is not HOST:PORT, of the host where process 0 runs")
