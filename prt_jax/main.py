@@ -77,7 +77,7 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import evaluate, parallel, plan, processes, train
+  from prt_jax import parallel, plan, processes
 
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
@@ -88,13 +88,23 @@ def run(_) -> int:
   config = _CONFIG.value
   parallel.use_all_cores(config.model.width)
   processes.join(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with processes.noticing_deaths():
+    return work(config, workdir)
+
+
+def work(config, workdir: pathlib.Path) -> int:
+  """Trains, evaluates, or both; returns the exit code."""
+  import jax
+
+  from prt_jax import evaluate, train
+
   logging.info("JAX %s on %d x %s", jax.__version__, jax.device_count(), jax.devices()[0].device_kind)
   if _MODE.value == "train_and_eval":
-    evaluate.check_ahead(_CONFIG.value)
-  if _MODE.value != "eval" and not train.train(_CONFIG.value, workdir):
+    evaluate.check_ahead(config)
+  if _MODE.value != "eval" and not train.train(config, workdir):
     return EXIT_CODE
   if _MODE.value != "train":
-    evaluate.evaluate(_CONFIG.value, workdir)
+    evaluate.evaluate(config, workdir)
   return 0
 
 
@@ -119,6 +129,15 @@ def set_up_logging() -> None:
   handler.addFilter(worth_reading)
 
 
+def leave(code: int) -> None:
+  """sys.exit; one of several processes does not wait for the others to end as well: they notice."""
+  jax = sys.modules.get("jax")
+  if jax and jax.distributed.is_initialized():
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
 def main() -> None:
   """Runs; a user's mistake is one line and exit code 1, a signal's stop exit code 75."""
   # TensorFlow, which only writes events and reads TFDS, is loud on import.
@@ -128,10 +147,10 @@ def main() -> None:
     app.run(run, flags_parser=parse_flags)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    leave(1)
   except KeyboardInterrupt:  # outside of training, which notes it
     print("stopped by SIGINT: the same command goes on from what is on disk", file=sys.stderr)
-    sys.exit(EXIT_CODE)
+    leave(EXIT_CODE)
 
 
 if __name__ == "__main__":

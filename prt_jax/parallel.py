@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
 from prt_jax.game import Game
@@ -58,20 +57,10 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def any_process(flag: bool, *, ask: bool) -> bool:
-  """Whether the flag is set here or, where they `ask` one another (all of them, after the same step), in any process.
-
-  Of several processes, none acts on its own flag alone.
-  """
-  if jax.process_count() == 1:
-    return flag
-  return ask and bool(multihost_utils.process_allgather(np.array(flag)).any())
-
-
 def check_single_host(what: str) -> None:
   """UserError in a run over several hosts, which would write the same files."""
   if jax.process_count() > 1:
-    raise UserError(f"{what} runs on one host, over all its devices: start it there without --distributed")
+    raise UserError(f"{what} runs in one process, over all its devices: start it without --distributed, --coordinator")
 
 
 def num_devices() -> int:

@@ -1,8 +1,14 @@
-"""The processes of one run, each with its own devices: how they find one another, and how they end where one dies."""
+"""The processes of one run, each with its own devices: how they join, stop together, and end where one dies."""
 
+import collections
+import contextlib
+import functools
 import re
+from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
 from prt_jax.errors import UserError
@@ -10,6 +16,9 @@ from prt_jax.errors import UserError
 HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is taken for dead
 SHUTDOWN_SECONDS = 30  # for which a process that is done waits for the others to be
 JOIN_SECONDS = 300  # for which a process waits for the others to start
+LATE = 2  # dispatches after which what the processes asked one another is read: it is there by then
+_DEATH = re.compile("gloo|nccl|connect|socket|unavailable|deadline|abort|cancel|coordination|heartbeat|barrier", re.I)
+RESUME = "start the same command in every process again: it resumes from the newest checkpoint"
 
 
 def join(distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -59,3 +68,43 @@ def check_flags(given: dict) -> None:
     raise UserError(f"--process_id={index} is not in 0 to {count - 1}: --num_processes={count}")
   if not re.fullmatch(r".+:\d{1,5}", given["coordinator"]):
     raise UserError(f"--coordinator={given['coordinator']} is not HOST:PORT, of the host where process 0 runs")
+
+
+class AnyProcess:
+  """Whether a flag is set in any process, as all of them see it after the same dispatch.
+
+  Each process calls it after each dispatch. An accelerator's answer is read LATE dispatches later, when it is there:
+  nobody waits. On a CPU it is read at once, since programs run there side by side, and two that exchange numbers can
+  wait for each other. A process that is alone has its answer at once.
+  """
+
+  def __init__(self):
+    self._asked = collections.deque()
+    self._late = 0 if jax.default_backend() == "cpu" else LATE
+
+  def __call__(self, flag: bool, step: jax.Array) -> bool:
+    """flag: this process's; step: a result of the dispatch, replicated, after which all are asked."""
+    if jax.process_count() == 1:
+      return flag
+    self._asked.append(_largest()(np.full(jax.local_device_count(), flag, np.int32), step))
+    return len(self._asked) > self._late and bool(self._asked.popleft())
+
+
+@functools.cache
+def _largest():
+  def largest(flag, step):
+    return jax.lax.pmax(flag, "processes") * jnp.ones_like(step)
+
+  return jax.pmap(largest, axis_name="processes", in_axes=(0, None), out_axes=None)
+
+
+@contextlib.contextmanager
+def noticing_deaths() -> Iterator[None]:
+  """UserError for what the death of another process makes of this one's next exchange with it."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    first_line = str(error).partition("\n")[0]
+    if not jax.distributed.is_initialized() or not _DEATH.search(first_line):
+      raise
+    raise UserError(f"another process of this run has ended ({first_line}): {RESUME}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import feed, parallel, pictures, precision
+from prt_jax import feed, parallel, pictures, precision, processes
 from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
@@ -174,7 +174,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     batch_size=config.train.batch_size,
     num_examples=len(dataset.train),
   )
-  clock = Clock(game, schedule, step)
+  clock, any_process = Clock(game, schedule, step), processes.AnyProcess()
   state = parallel.replicate(state)
   started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
@@ -197,8 +197,8 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       grid = pictures.draw_grid(columns(parallel.to_host_state(state), examples))
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
-    # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
-    stopping = parallel.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
+    # Several processes may be signalled at different steps: they stop after the same one.
+    stopping = any_process(bool(stop.signal_name), state.step)
     if schedule.due(step, schedule.checkpoint_every) or stopping:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)
