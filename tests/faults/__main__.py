@@ -1,0 +1,56 @@
+"""python -m tests.faults [--only=TEXT] [--seed=0] [--keep=DIR] [--kills=N]: faults befall a run; one line a case.
+
+Exit code 0 if nothing is lost, 1 if anything is.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+import time
+
+from tests.faults import kills  # noqa: F401: registers its cases
+from tests.faults.cases import CASES, Skipped
+from tests.faults.processes import Lost, preload
+from tests.faults.scene import Scene
+
+
+def main() -> int:
+  """Runs the chosen cases; returns the exit code."""
+  parser = argparse.ArgumentParser("python -m tests.faults")
+  parser.add_argument("--only", default="", help="cases whose names contain this; several with |")
+  parser.add_argument("--seed", type=int, default=0, help="of the random moments and bits")
+  parser.add_argument("--keep", type=pathlib.Path, help="a folder to work in, which stays")
+  parser.add_argument("--list", action="store_true", help="names the cases")
+  options = parser.parse_args()
+  chosen = [name for name in CASES if any(text in name for text in options.only.split("|"))]
+  if options.list or not chosen:
+    print(*CASES, sep="\n")
+    return 0 if options.list else 1
+  preload()
+  with tempfile.TemporaryDirectory() as temporary:
+    root = options.keep or pathlib.Path(temporary)
+    root.mkdir(parents=True, exist_ok=True)
+    scene = Scene(root.resolve(), options.seed)
+    scene.make_reference()
+    lost = sum(run(scene, name) for name in chosen)
+  print(f"{len(chosen)} cases, {lost} lost", flush=True)
+  return 1 if lost else 0
+
+
+def run(scene: Scene, name: str) -> bool:
+  """Runs one case and prints its line; whether something is lost."""
+  scene.start_case(name)
+  started, what = time.monotonic(), "survived"
+  try:
+    CASES[name](scene)
+  except Lost as error:
+    what = f"LOST: {error}"
+  except Skipped as error:
+    what = f"skipped: {error}"
+  print(f"{name}: {what} ({time.monotonic() - started:.0f} s)", flush=True)
+  return what.startswith("LOST")
+
+
+if __name__ == "__main__":
+  sys.exit(main())
