@@ -2,8 +2,11 @@
 
 import collections
 import contextlib
+import ctypes
 import functools
+import os
 import re
+import signal
 from collections.abc import Iterator
 
 import jax
@@ -12,10 +15,11 @@ import numpy as np
 from absl import logging
 
 from prt_jax.errors import UserError
+from prt_jax.parallel import may_be_an_accelerator
 
 HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is taken for dead
 SHUTDOWN_SECONDS = 30  # for which a process that is done waits for the others to be
-JOIN_SECONDS = 300  # for which a process waits for the others to start
+JOIN_SECONDS = 300  # for which a process waits for the others to start, and to compile
 LATE = 2  # dispatches after which what the processes asked one another is read: it is there by then
 _DEATH = re.compile("gloo|nccl|connect|socket|unavailable|deadline|abort|cancel|coordination|heartbeat|barrier", re.I)
 RESUME = "start the same command in every process again: it resumes from the newest checkpoint"
@@ -43,6 +47,9 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
       "coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id,
       "cluster_detection_method": "deactivate",
     }  # fmt: skip
+  if not may_be_an_accelerator() and jax.__version_info__ < (0, 13):  # a later XLA may not know the flag, and would end
+    # CPUs that compile for unlike times meet late at a program's first exchange; XLA waits for 30 s.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_timeout_seconds={JOIN_SECONDS}"
   # Its handler of SIGTERM would take the place of the one that the system has: stop_request.py is ours.
   jax.config.update("jax_enable_preemption_service", False)
   try:
@@ -54,8 +61,28 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
     raise UserError(
       f"--distributed found no cluster ({error}): pass --coordinator=HOST:PORT --num_processes=N --process_id=I"
     ) from error
+  _say_why_jax_aborts()
   logging.info("process %d of %d, %d of %d devices", jax.process_index(), jax.process_count(),
                jax.local_device_count(), jax.device_count())
+
+
+def _say_why_jax_aborts() -> None:
+  """Makes one line and exit code 1 of abort(), by which JAX ends a process that misses another one's signs of life.
+
+  A thread of JAX's calls it while the main thread waits, in C++, for the other process: Python's own handlers would
+  never run.
+  """
+
+  @ctypes.CFUNCTYPE(None, ctypes.c_int)
+  def handler(_):
+    os.write(2, f"error: JAX ended this process, most likely since another process of the run has: {RESUME}\n".encode())
+    os._exit(1)
+
+  _kept.append(handler)
+  ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGABRT), handler)
+
+
+_kept = []  # C code that Python would free
 
 
 def check_flags(given: dict) -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from tests.faults import kills  # noqa: F401: registers its cases
+from tests.faults import kills, several  # noqa: F401: they register their cases
 from tests.faults.cases import CASES, Skipped
 from tests.faults.processes import Lost, preload
 from tests.faults.scene import Scene

@@ -24,8 +24,9 @@ class Generator(nn.Module):
   @nn.compact
   def complete(self, x, z, train):
     """[B,H,W,3] and Z -> [B,H,W,3]."""
-    x = nn.Dense(3)(jnp.concatenate([x, z[0]], -1))
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=self.axis_name)(x)
+    # No biases: their gradients are zero but for rounding, of which Adam makes steps as large as any.
+    x = nn.Dense(3, use_bias=False)(jnp.concatenate([x, z[0]], -1))
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=self.axis_name, use_bias=False)(x)
 
 
 class Critic(nn.Module):
