@@ -9,10 +9,12 @@ import sys
 import tempfile
 import time
 
-from tests.faults import kills, several  # noqa: F401: they register their cases
+from tests.faults import commands, damage, disks, kills, several, signals, surroundings
 from tests.faults.cases import CASES, Skipped
 from tests.faults.processes import Lost, preload
 from tests.faults.scene import Scene
+
+FAMILIES = (kills, signals, damage, disks, surroundings, commands, several)  # each registers its cases
 
 
 def main() -> int:

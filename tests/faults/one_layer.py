@@ -49,6 +49,6 @@ def get_config(arg=default.VARIANTS[0]):
   config.unlock()
   config.train.update(num_steps=24, log_every_steps=3, checkpoint_every_steps=4, image_every_steps=12)
   config.optim.decay_steps = (12,)
-  config.eval.update(num_examples=8, batch_size=4, feature_extractor="squeezenet", strong_num_examples=4, num_std_seeds=4)
-  config.eval.update(strong_num_steps=3, strong_num_restarts=1)
+  config.eval.update(num_examples=8, batch_size=4, num_std_seeds=4, feature_extractor="squeezenet")  # has no weights
+  config.eval.update(strong_num_examples=4, strong_num_steps=3, strong_num_restarts=1)
   return config.lock()

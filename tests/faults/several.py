@@ -1,5 +1,6 @@
 """Several processes that train one run: what they come to, and how they end where one of them ends."""
 
+import shutil
 import signal
 import socket
 import time
@@ -72,7 +73,6 @@ def _another_number(scene: Scene):
   workdir = undisturbed(scene)
   for first, then in ((2, 1), (1, 2)):
     scene.start_case(f"begun by {first}")
-    # A run of 12 steps is the first half of the one of 24, but for its config.
     half = scene.folder / "half"
     if first == 2:
       finish_two(scene, workdir=half)
@@ -89,8 +89,6 @@ def _another_number(scene: Scene):
 
 def drop_after(workdir, step: int) -> None:
   """Takes the checkpoints after a step away."""
-  import shutil
-
   for path in (workdir / "checkpoints").glob("[0-9]*"):
     if int(path.name) > step:
       shutil.rmtree(path)
