@@ -11,6 +11,7 @@ import time
 
 from tests.faults import commands, damage, disks, kills, several, signals, surroundings
 from tests.faults.cases import CASES, Skipped
+from tests.faults.many_kills import many_kills
 from tests.faults.processes import Lost, preload
 from tests.faults.scene import Scene
 
@@ -23,20 +24,22 @@ def main() -> int:
   parser.add_argument("--only", default="", help="cases whose names contain this; several with |")
   parser.add_argument("--seed", type=int, default=0, help="of the random moments and bits")
   parser.add_argument("--keep", type=pathlib.Path, help="a folder to work in, which stays")
+  parser.add_argument("--kills", type=int, default=0, help="instead: so many kills in chains; with --keep it goes on")
   parser.add_argument("--list", action="store_true", help="names the cases")
   options = parser.parse_args()
-  chosen = [name for name in CASES if any(text in name for text in options.only.split("|"))]
+  names = [name for family in FAMILIES for name in CASES if CASES[name].__module__ == family.__name__]
+  chosen = [name for name in names if any(text in name for text in options.only.split("|"))]
   if options.list or not chosen:
-    print(*CASES, sep="\n")
-    return 0 if options.list else 1
+    print(*names, sep="\n")
+    return 0 if options.list else 1  # a misspelled --only has shown nothing
   preload()
   with tempfile.TemporaryDirectory() as temporary:
     root = options.keep or pathlib.Path(temporary)
     root.mkdir(parents=True, exist_ok=True)
     scene = Scene(root.resolve(), options.seed)
     scene.make_reference()
-    lost = sum(run(scene, name) for name in chosen)
-  print(f"{len(chosen)} cases, {lost} lost", flush=True)
+    lost = many_kills(scene, options.kills) if options.kills else sum(run(scene, name) for name in chosen)
+  print(f"{lost} of {options.kills or len(chosen)} lost", flush=True)
   return 1 if lost else 0
 
 
