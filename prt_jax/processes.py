@@ -5,14 +5,17 @@ import contextlib
 import ctypes
 import functools
 import os
+import pathlib
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
 from prt_jax.parallel import may_be_an_accelerator
@@ -20,6 +23,7 @@ from prt_jax.parallel import may_be_an_accelerator
 HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is taken for dead
 SHUTDOWN_SECONDS = 30  # for which a process that is done waits for the others to be
 JOIN_SECONDS = 300  # for which a process waits for the others to start, and to compile
+SHARED_SECONDS = 60  # that a network's disk may need to show a new file to all hosts
 LATE = 2  # dispatches after which what the processes asked one another is read: it is there by then
 _DEATH = re.compile("gloo|nccl|connect|socket|unavailable|deadline|abort|cancel|coordination|heartbeat|barrier", re.I)
 RESUME = "start the same command in every process again: it resumes from the newest checkpoint"
@@ -123,6 +127,21 @@ def _largest():
     return jax.lax.pmax(flag, "processes") * jnp.ones_like(step)
 
   return jax.pmap(largest, axis_name="processes", in_axes=(0, None), out_axes=None)
+
+
+def check_shared(workdir: pathlib.Path, step: int) -> None:
+  """UserError in every process unless all see the workdir that the first one claimed, and go on from the same step."""
+  if jax.process_count() == 1:
+    return
+  steps = multihost_utils.process_allgather(np.array(step))  # the first one has claimed it by now
+  deadline = time.monotonic() + SHARED_SECONDS
+  while not (is_there := (workdir / "config.json").exists()) and time.monotonic() < deadline:
+    time.sleep(0.5)
+  if len(set(steps.tolist())) > 1 or not multihost_utils.process_allgather(np.array(is_there)).all():
+    raise UserError(
+      f"not all processes see the same {workdir} (they would go on from steps {', '.join(map(str, steps.tolist()))}): "
+      "choose a --workdir on a disk that all hosts share"
+    )
 
 
 @contextlib.contextmanager

@@ -109,6 +109,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> TrainState | None:
     claim_workdir(workdir, config)
     if parallel.is_primary():
       claim_data(workdir, dataset)
+    processes.check_shared(workdir, step)
     if checkpoints is None:
       checkpoints, state = Checkpoints(workdir, config.train.keep_checkpoints), init_state(game)
     return _train(game, schedule, dataset, state, step, workdir, checkpoints)

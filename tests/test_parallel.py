@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import jax
-import numpy as np
 import pytest
 
 from prt_jax import parallel
@@ -68,16 +67,3 @@ def test_an_accelerators_flags_are_left_alone(monkeypatch):
   monkeypatch.setattr(type(jax.config), "jax_platforms", property(lambda _: None), raising=False)
   parallel.use_all_cores(24)
   assert not environment
-
-
-def test_several_processes_act_on_what_any_of_them_says_where_all_ask(monkeypatch):
-  assert parallel.any_process(True, ask=False) and not parallel.any_process(False, ask=True)  # alone
-  others = []
-  monkeypatch.setattr(jax, "process_count", lambda: 2)
-  monkeypatch.setattr(parallel.multihost_utils, "process_allgather", lambda flag: np.array([bool(flag), *others]))
-  others[:] = [True]
-  assert parallel.any_process(False, ask=True)
-  assert not parallel.any_process(True, ask=False)
-  others[:] = [False]
-  assert parallel.any_process(True, ask=True)
-  assert not parallel.any_process(False, ask=True)

@@ -59,6 +59,24 @@ def test_the_largest_flag_of_all_devices_reaches_all():
   assert int(processes._largest()(0 * flags, np.int32(7))) == 0
 
 
+def test_a_workdir_that_is_not_shared_is_refused(monkeypatch, tmp_path):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(processes, "SHARED_SECONDS", 0)
+  other = {}  # what the other process says of its step, and of whether it sees the workdir
+  gather = lambda value: np.array([value, other[value.dtype.kind]])  # noqa: E731
+  monkeypatch.setattr(processes.multihost_utils, "process_allgather", gather)
+  other |= {"i": 4, "b": True}
+  with pytest.raises(UserError, match="on a disk that all hosts share"):
+    processes.check_shared(tmp_path, 4)  # not there
+  (tmp_path / "config.json").touch()
+  processes.check_shared(tmp_path, 4)
+  with pytest.raises(UserError, match="from steps 0, 4"):
+    processes.check_shared(tmp_path, 0)
+  other["b"] = False
+  with pytest.raises(UserError, match="on a disk that all hosts share"):
+    processes.check_shared(tmp_path, 4)
+
+
 def test_what_another_ones_death_raises_is_one_line(monkeypatch):
   monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
   death = jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllReduce failed: Connection closed by peer [::1]:2475\nmore")

@@ -13,6 +13,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+from absl import logging
+
 from tests.conftest import FLAGS
 
 # What no case needs, and takes seconds to import.
@@ -30,6 +32,7 @@ def preload() -> None:
   sys.modules.update(dict.fromkeys(HIDDEN))  # importing one is an ImportError from now on
   for name in PRELOADED:
     importlib.import_module(f"prt_jax.{name}")
+  logging.set_verbosity(logging.ERROR)  # here, not in the forks, which set their own
 
 
 class Lost(Exception):
