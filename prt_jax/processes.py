@@ -56,6 +56,7 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_timeout_seconds={JOIN_SECONDS}"
   # Its handler of SIGTERM would take the place of the one that the system has: stop_request.py is ours.
   jax.config.update("jax_enable_preemption_service", False)
+  _say_why_jax_aborts()
   try:
     jax.distributed.initialize(
       **given, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
@@ -65,13 +66,15 @@ def join(distributed: bool, coordinator: str | None, num_processes: int | None, 
     raise UserError(
       f"--distributed found no cluster ({error}): pass --coordinator=HOST:PORT --num_processes=N --process_id=I"
     ) from error
-  _say_why_jax_aborts()
+  except jax.errors.JaxRuntimeError as error:
+    reason = str(error).partition("\n")[0]
+    raise UserError(f"cannot join the other processes ({reason}): try another port in --coordinator") from error
   logging.info("process %d of %d, %d of %d devices", jax.process_index(), jax.process_count(),
                jax.local_device_count(), jax.device_count())
 
 
 def _say_why_jax_aborts() -> None:
-  """Makes one line and exit code 1 of abort(), by which JAX ends a process that misses another one's signs of life.
+  """Makes one line and exit code 1 of abort(), by which JAX ends a process that misses another one.
 
   A thread of JAX's calls it while the main thread waits, in C++, for the other process: Python's own handlers would
   never run.
@@ -79,7 +82,7 @@ def _say_why_jax_aborts() -> None:
 
   @ctypes.CFUNCTYPE(None, ctypes.c_int)
   def handler(_):
-    os.write(2, f"error: JAX ended this process, most likely since another process of the run has: {RESUME}\n".encode())
+    os.write(2, f"error: another process of this run has ended, or never came: {RESUME}\n".encode())
     os._exit(1)
 
   _kept.append(handler)

@@ -1,5 +1,6 @@
 """Several processes: their flags, how they agree to stop, and the one line in place of what JAX makes of a death."""
 
+import socket
 import subprocess
 import sys
 
@@ -88,6 +89,20 @@ def test_what_another_ones_death_raises_is_one_line(monkeypatch):
   monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
   with pytest.raises(jax.errors.JaxRuntimeError), processes.noticing_deaths():
     raise death
+
+
+JOIN = "import sys; from prt_jax import processes; processes.JOIN_SECONDS = 3; processes.join(False, sys.argv[1], 2, 1)"
+
+
+def test_where_the_others_never_come_the_last_line_says_so():
+  with socket.socket() as nobody:  # bound, and not listening
+    nobody.bind(("127.0.0.1", 0))
+    coordinator = f"127.0.0.1:{nobody.getsockname()[1]}"
+    result = subprocess.run(
+      [sys.executable, "-c", JOIN, coordinator], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+  assert result.returncode == 1
+  assert "never came: start the same command in every process again" in result.stderr.splitlines()[-1]
 
 
 def test_an_abort_by_jax_is_one_line_while_the_main_thread_waits():
