@@ -31,12 +31,16 @@ class Scene:
 
   def start_case(self, name: str) -> None:
     """An empty folder and random numbers of a case's own."""
-    self.folder = self.root / "case"
-    shutil.rmtree(self.folder, ignore_errors=True)
-    self.folder.mkdir()
+    shutil.rmtree(self.root / "case", ignore_errors=True)
+    self.go_on()
     self.rng = random.Random(f"{self.seed} {name}")
+
+  def go_on(self) -> None:
+    """The folder of the case that was begun, as it is."""
+    self.folder = self.root / "case"
+    self.folder.mkdir(exist_ok=True)
     self.run = self.folder / "run"
-    self._count = 0
+    self._count = len(list(self.folder.glob("log*")))
 
   def make_reference(self) -> None:
     """The undisturbed run, and how long each of its phases takes."""
