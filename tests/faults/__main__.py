@@ -53,6 +53,8 @@ def run(scene: Scene, name: str) -> bool:
     what = f"LOST: {error}"
   except Skipped as error:
     what = f"skipped: {error}"
+  except Exception as error:  # a case that fails has shown nothing
+    what = f"LOST: {type(error).__name__}: {error}"
   print(f"{name}: {what} ({time.monotonic() - started:.0f} s)", flush=True)
   return what.startswith("LOST")
 

@@ -63,10 +63,9 @@ def _full(scene: Scene):
   with small_disk(scene, "4m") as disk:
     scene.run = disk / "run"
     scene.copy_reference(steps=(16, 20))
-    with (disk / "filler").open("wb") as file, contextlib.suppress(OSError):
-      while True:
-        file.write(bytes(4096))
-        file.flush()
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+      while file.write(bytes(4096)):
+        pass
     scene.refused(scene.start(mode="train"), "free some space")
     (disk / "filler").unlink()
     scene.same()

@@ -185,7 +185,10 @@ def arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
   def walk(tree, name):
     for key, value in tree.items():
-      walk(value, f"{name}/{key}") if isinstance(value, dict) else found.update({f"{name}/{key}": np.asarray(value)})
+      if isinstance(value, dict):
+        walk(value, f"{name}/{key}")
+      elif value is not None:  # an optimiser's part without numbers
+        found[f"{name}/{key}"] = np.asarray(value)
 
   walk(ocp.StandardCheckpointer().restore((last / "default").absolute()), "checkpoint")
   for number, line in enumerate((workdir / "metrics.jsonl").read_text().splitlines()):
