@@ -141,19 +141,17 @@ def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
 def _train(game, schedule, dataset, state, step, workdir, checkpoints):
   config = game.config
   logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
-  writers = Writers(workdir, config, step, primary=parallel.is_primary())
   try:
-    _describe(game, state, dataset, workdir)
-    with StopRequest() as stop:
-      state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
-      checkpoints.close()
+    with contextlib.closing(Writers(workdir, config, step, primary=parallel.is_primary())) as writers:
+      _describe(game, state, dataset, workdir)
+      with StopRequest() as stop:
+        state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
+        checkpoints.close()
   except OSError as error:
     raise UserError(
       f"cannot write to {workdir}: {error.strerror or error}; the last good checkpoint is "
       f"{checkpoints.describe_latest()}: free some space, then run the same command to go on from there"
     ) from error
-  finally:
-    writers.close()
   if step < schedule.num_steps:
     reason = stop.signal_name or "another host"
     logging.info("stopped by %s after step %d, saved: the same command resumes", reason, step)

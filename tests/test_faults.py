@@ -71,6 +71,7 @@ def test_a_loss_is_a_line_and_exit_code_1(kept, monkeypatch, capsys):
   def lose(_):
     raise Lost("a bit")
 
+  lose.__module__ = matrix.FAMILIES[0].__name__
   monkeypatch.setitem(CASES, "made up", lose)
   monkeypatch.setattr(matrix, "preload", lambda: None)
   monkeypatch.setattr(sys, "argv", ["faults", "--only=made up", f"--keep={kept}"])
