@@ -14,20 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
 
 AXIS = "batch"
 # An XLA flag: the CPU convolutions of before YNN, Eigen's, which each use all threads.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-
-
-def start(distributed: bool) -> None:
-  """Joins the processes of a multi-host run; call before anything else touches a device."""
-  if distributed:
-    jax.distributed.initialize()
 
 
 # U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
@@ -62,20 +56,10 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def any_process(flag: bool, *, ask: bool) -> bool:
-  """Whether the flag is set here or, where they `ask` one another (all of them, after the same step), in any process.
-
-  Of several processes, none acts on its own flag alone.
-  """
-  if is_alone():
-    return flag
-  return ask and bool(multihost_utils.process_allgather(np.array(flag)).any())
-
-
 def check_single_host(what: str) -> None:
   """UserError in a run over several hosts, which would write the same files."""
   if not is_alone():
-    raise UserError(f"{what} runs on one host, over all its devices: start it there without --distributed")
+    raise UserError(f"{what} runs in one process, over all its devices: start it without --distributed, --coordinator")
 
 
 def is_alone() -> bool:
@@ -101,6 +85,28 @@ def first() -> jax.Device:
 def describe() -> str:
   """Number and kind of the run's devices: '4 x NVIDIA H100 80GB HBM3'."""
   return f"{num_devices()} x {first().device_kind}"
+
+
+def describe_share() -> str:
+  """What this process has of the run: 'process 0 of 2, 4 of 8 devices'."""
+  process = f"process {jax.process_index()} of {jax.process_count()}"
+  return f"{process}, {jax.local_device_count()} of {jax.device_count()} devices"
+
+
+def ask_processes(flag: bool, after: jax.Array) -> jax.Array:
+  """Whether the flag is set in any process: a number that is there once all have asked, and `after` is there.
+
+  after: a scalar of a dispatch, replicated.
+  """
+  return _largest_flag()(np.full(jax.local_device_count(), flag, np.int32), after)
+
+
+@functools.cache
+def _largest_flag():
+  def largest(flag, after):
+    return jax.lax.pmax(flag, AXIS) * jnp.ones_like(after)
+
+  return jax.pmap(largest, axis_name=AXIS, in_axes=(0, None), out_axes=None)
 
 
 def memory_bytes() -> int:

@@ -20,7 +20,10 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "NAME[:VARIANT[,SCALE]
 _WORKDIR = flags.DEFINE_string("workdir", None, "default: runs/NAME-VARIANT; the same command twice resumes")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "train_and_eval", "plan"], "what to do in the workdir")
 _TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "--mode=plan: the device to plan for; default: the one here")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several hosts, each running this command (a TPU pod)")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "one of several processes; the cluster says which (a TPU pod)")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where there is no cluster to ask")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "with --coordinator: how many run this command")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "with --coordinator: which of them this is, from 0")
 
 
 def default_workdir(argument: str) -> pathlib.Path:
@@ -74,7 +77,7 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import devices, evaluate, plan, train
+  from prt_jax import devices, plan, processes
 
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
@@ -84,14 +87,24 @@ def run(_) -> int:
   jax.config.update("jax_compilation_cache_dir", str(cache))
   config = _CONFIG.value
   devices.use_all_cores(config.model.width)
-  devices.start(_DISTRIBUTED.value)
+  processes.join(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with processes.noticing_deaths():
+    return work(config, workdir)
+
+
+def work(config, workdir: pathlib.Path) -> int:
+  """Trains, evaluates, or both; returns the exit code."""
+  import jax
+
+  from prt_jax import devices, evaluate, train
+
   logging.info("JAX %s on %s", jax.__version__, devices.describe())
   if _MODE.value == "train_and_eval":
-    evaluate.check_ahead(_CONFIG.value)
-  if _MODE.value != "eval" and not train.train(_CONFIG.value, workdir):
+    evaluate.check_ahead(config)
+  if _MODE.value != "eval" and not train.train(config, workdir):
     return EXIT_CODE
   if _MODE.value != "train":
-    evaluate.evaluate(_CONFIG.value, workdir)
+    evaluate.evaluate(config, workdir)
   return 0
 
 
@@ -120,6 +133,15 @@ def set_up_logging() -> None:
   handler.addFilter(worth_reading)
 
 
+def leave(code: int) -> None:
+  """sys.exit; one of several processes does not wait for the others to end as well: they notice."""
+  jax = sys.modules.get("jax")
+  if jax and jax.distributed.is_initialized():
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
 def main() -> None:
   """Runs; a user's mistake is one line and exit code 1, a signal's stop exit code 75."""
   # TensorFlow, which only writes events and reads TFDS, is loud on import.
@@ -129,10 +151,10 @@ def main() -> None:
     app.run(run, flags_parser=parse_flags)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    leave(1)
   except KeyboardInterrupt:  # outside of training, which notes it
     print("stopped by SIGINT: the same command goes on from what is on disk", file=sys.stderr)
-    sys.exit(EXIT_CODE)
+    leave(EXIT_CODE)
 
 
 if __name__ == "__main__":

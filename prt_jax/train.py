@@ -11,7 +11,7 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import devices, feed, pictures, precision
+from prt_jax import devices, feed, pictures, precision, processes
 from prt_jax.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
@@ -114,6 +114,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -
     claim_workdir(workdir, config)
     if devices.is_primary():
       claim_data(workdir, dataset)
+    processes.check_shared(workdir, step)
     checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
     state = state if step else init_state(game)
     return _train(game, schedule, dataset, state, step, workdir, checkpoints)
@@ -177,7 +178,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     batch_size=config.train.batch_size,
     num_examples=len(dataset.train),
   )
-  clock = Clock(game, schedule, step)
+  clock, any_process = Clock(game, schedule, step), processes.AnyProcess()
   state = devices.replicate(state)
   started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
@@ -200,8 +201,8 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
       grid = draw_progress(state.on_host())
       pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
-    # Several hosts may be signalled at different steps: they ask one another at log intervals, and stop together.
-    stopping = devices.any_process(bool(stop.signal_name), ask=schedule.due(step, schedule.log_every))
+    # Several processes may be signalled at different steps: they stop after the same one.
+    stopping = any_process(bool(stop.signal_name), state.step)
     if schedule.due(step, schedule.checkpoint_every) or stopping:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
       checkpoints.save(state)

@@ -40,9 +40,9 @@ def one_writer(folder: pathlib.Path) -> Iterator[None]:
         holder = file.read().strip() or "another process"
         raise UserError(f"{folder} is being written by {holder}: wait for it or stop it first") from error
       logging.warning("no lock for %s (%s): start no second run in it", folder, error.strerror)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()}\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk: the lock is held without its holder's name
+      os.ftruncate(file.fileno(), 0)
+      os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}\n".encode())
     yield
 
 

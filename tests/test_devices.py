@@ -73,19 +73,6 @@ def test_an_accelerators_flags_are_left_alone(monkeypatch):
   assert not environment
 
 
-def test_several_processes_act_on_what_any_of_them_says_where_all_ask(monkeypatch):
-  assert devices.any_process(True, ask=False) and not devices.any_process(False, ask=True)  # alone
-  others = []
-  monkeypatch.setattr(jax, "process_count", lambda: 2)
-  monkeypatch.setattr(devices.multihost_utils, "process_allgather", lambda flag: np.array([bool(flag), *others]))
-  others[:] = [True]
-  assert devices.any_process(False, ask=True)
-  assert not devices.any_process(True, ask=False)
-  others[:] = [False]
-  assert devices.any_process(True, ask=True)
-  assert not devices.any_process(False, ask=True)
-
-
 def test_the_rows_are_in_the_order_in_which_pmap_takes_the_devices(monkeypatch):
   """Two processes whose devices alternate in jax.devices(): pmap takes process 0's, then process 1's."""
   Device = collections.namedtuple("Device", "id process_index")

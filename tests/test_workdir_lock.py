@@ -48,6 +48,16 @@ def test_without_locks_a_run_goes_on(tmp_path, monkeypatch, caplog):
     assert "No locks available" in caplog.text
 
 
+def test_on_a_full_disk_the_lock_is_held_without_a_name(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, "write", full)
+  busy = pytest.raises(UserError, match="is being written by another process")
+  with one_writer(tmp_path), busy, one_writer(tmp_path):
+    pass
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"cannot use .*: Not a directory"), one_writer(tmp_path / "file" / "run"):
