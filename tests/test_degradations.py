@@ -17,6 +17,7 @@ from prt_jax.degradations import DEGRADATIONS, Degradation, LinearDegradation, m
 from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.game import make_game, state_shapes
+from prt_jax.plan.counts import TRACED_BATCH, count
 from prt_jax.step import training_step
 from tests import tiny
 
@@ -210,6 +211,18 @@ def test_a_linear_degradation_projects_by_its_pseudo_inverse():
   scale = np.array([1, 1e-3, 1e3], np.float32)[:, None, None, None]
   together, alone = degradation.project(scale * g, scale * y), degradation.project(1e-3 * g[1:2], 1e-3 * y[1:2])
   np.testing.assert_array_equal(together[1:2], alone)
+
+
+def test_the_work_of_a_projection_by_iterations_is_known():
+  """Else a run could not be planned (prt_jax.plan)."""
+
+  class ByProduct(Uneven):
+    def clean(self, x):
+      return jnp.einsum("yh,bhwc->bywc", np.eye(8, 16, dtype=np.float32), x)
+
+  x, y = (jax.ShapeDtypeStruct((TRACED_BATCH, rows, 16, 3), np.float32) for rows in (16, 8))
+  one = 2 * 8 * 16 * 16 * 3  # FLOPs of a product; an iteration has two
+  assert count(ByProduct().project, x, y).flops.per_example >= 2 * ByProduct.num_iterations * one
 
 
 def test_blur_is_scipys():
