@@ -4,10 +4,11 @@ import dataclasses
 import time
 
 from prt_jax import restorer_flags
-from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
+from prt_jax.audit import ALPHAS, Auditor, Protocol
 from prt_jax.audit_report import write_report
 from prt_jax.command_line import Parser
 from prt_jax.errors import UserError
+from prt_jax.store import Store
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
 
@@ -29,14 +30,13 @@ def main(argv: list[str]) -> None:
   restorer, pairs, noise_std = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
-  results, pictures, start = [], [], time.perf_counter()
-  for result, picture in audit_images(restorer, pairs, protocol):
-    results.append(result)
-    pictures.append(picture)
+  start = time.perf_counter()
+  auditor = Auditor(restorer, protocol, store=Store(output / "columns"))
+  for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
-    report = summarise(restorer, protocol, results, pictures)
-    write_report(output, report, pictures)
-    print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
+    report = auditor.report()
+    write_report(output, report, auditor.pictures)
+    print(_progress(image, done, len(pairs), time.perf_counter() - start), flush=True)
   print(_summary(report))
   for remark in report["remarks"]:
     print(f"remark: {remark}")

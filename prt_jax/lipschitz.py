@@ -18,7 +18,7 @@ from prt_jax.programs import as_program
 from prt_jax.randomness import normal
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
-_ROUNDING = 1 - 1e-5
+ROUNDING = 1 - 1e-5
 
 
 @in_float32
@@ -87,7 +87,7 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
   rounding = half_a_unit * (l2_norm(x) + l2_norm(attacked_x))
   change = l2_norm(attacked_x - x)
   sure = jnp.where(change > rounding, 1 - rounding / jnp.where(change > 0, change, 1), 0)
-  return _ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
+  return ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
 
 
 @in_float32
@@ -114,7 +114,7 @@ def jacobian_lower_bound(
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
     direction = _power_step(restore, y, z, direction)
-  return _ROUNDING * _stretch(restore, y, z, direction), direction
+  return ROUNDING * _stretch(restore, y, z, direction), direction
 
 
 # Compiled steps called from Python: a loop of XLA's around convolutions is several times slower on a CPU.

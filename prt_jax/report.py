@@ -18,35 +18,10 @@ from prt_jax.errors import UserError
 from prt_jax.pictures import save_png
 from prt_jax.precision import MEASURING
 from prt_jax.report_page import PAGE, histogram
+from prt_jax.results import RESULTS
 
-# name: (label, unit, digits after the point, which way is better, what it is)
-RESULTS = {
-  "frechet": ("Frechet distance", "", 2, "lower", "restorations against training images, one draw an input"),
-  "frechet_of_originals": (
-    "the same of the originals", "", 2, "", "validation images against training images: what a perfect sampler scores"
-  ),
-  "precision": ("precision", "", 3, "higher", "share of restorations among the training images' neighbours"),
-  "recall": ("recall", "", 3, "higher", "share of training images among the restorations' neighbours"),
-  "per_pixel_std": ("per-pixel std", "", 4, "", "over draws of Z, averaged over pixels; 1 is white against black"),
-  "seed_diversity": ("distance between seeds", "RMSE", 4, "", "over pairs of draws"),
-  "robustness_db": ("robustness", "dB", 2, "higher", "PSNR between restoring y and y + delta, same Z (Eq. 9)"),
-  "ai_psnr_db": ("AI-PSNR", "dB", 2, "", "PSNR between y and y + delta"),
-  "random_robustness_db": ("the same, random delta", "dB", 2, "", "of norm eps: what noise does, no adversary"),
-  "beats_random": ("the attack beats the random delta", "", 3, "", "share of inputs; below 1 the attack is weak"),
-  "strong_robustness_db": ("robustness, stronger attack", "dB", 2, "higher", "more steps, restarts, best iterate"),
-  "strong_ai_psnr_db": ("AI-PSNR, stronger attack", "dB", 2, "", ""),
-  "lipschitz_median": ("K, median", "", 2, "lower", "||f(y + delta) - f(y)|| / ||delta||, a lower bound"),
-  "lipschitz_p95": ("K, 95th percentile", "", 2, "lower", ""),
-  "lipschitz_max": ("K, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
-  "strong_lipschitz_median": ("K, stronger attack, median", "", 2, "lower", ""),
-  "strong_lipschitz_p95": ("K, stronger attack, 95th percentile", "", 2, "lower", ""),
-  "strong_lipschitz_max": ("K, stronger attack, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
-  "consistency_db": ("consistency", "dB", 1, "higher", "PSNR between D(restoration) and y; 100 stands for more"),
-  "consistency_max_error": ("worst |D(restoration) - y|", "", 8, "lower", "over all inputs and pixels"),
-  "psnr_db": ("PSNR to the original", "dB", 2, "higher", "distortion: perceptual quality costs some of it"),
-  "ssim": ("SSIM to the original", "", 3, "higher", ""),
-  "lpips_style": ("LPIPS-style distance", "", 4, "lower", "SqueezeNet 1.1, uncalibrated; not the published LPIPS"),
-}
+# Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
+NO_PROTOCOL = ("batch_size", "step", "feature_weights", "lpips_weights")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -70,6 +45,7 @@ def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, exa
     "variant": published.variant(config),
     "task": task(config),
     "results": {name: results[name] for name in RESULTS if name in results},
+    "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
     "published": {"source": source, "values": numbers},
     "missing": missing,
     "notes": notes(config, dataset, results),
@@ -115,11 +91,13 @@ def notes(config, dataset, results) -> list[str]:
     f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
     "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
   )
-  if config.degradation.noise_std:
+  if noise_std := config.degradation.noise_std:
+    exact = config.degradation.get("consistency", "exact") == "exact"
     lines.append(
-      f"The measurements carry noise of std {config.degradation.noise_std:g}. The projection makes D(restoration) "
-      "equal the noisy y, so the consistency above says that noise was fitted; a sample of the posterior would miss "
-      f"y by an RMSE of about {config.degradation.noise_std:g}."
+      f"The measurements carry noise of std {noise_std:g}. "
+      + ("The projection makes D(restoration) equal the noisy y, so the consistency above says that noise was fitted"
+         if exact else "The projection lets D(restoration) miss the noisy y by the noise's RMSE at most")
+      + f"; a sample of the posterior would miss y by an RMSE of about {noise_std:g}."
     )
   if config.model.dtype != MEASURING["dtype"]:
     lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
@@ -138,7 +116,7 @@ def histogram_of(values: np.ndarray) -> dict:
 
 def formatted(name: str, value: float) -> str:
   """A result's number as it is shown."""
-  _, unit, digits, _, _ = RESULTS[name]
+  unit, digits = RESULTS[name].unit, RESULTS[name].digits
   shown = f"{value:.1e}" if name == "consistency_max_error" and value else f"{value:.{digits}f}"
   return f"{shown} {unit}".strip()
 
@@ -149,7 +127,9 @@ def label(name: str, result: dict) -> str:
     return result["label"]
   if name == "frechet_of_originals":
     return f"{result['label']} of the originals"
-  return RESULTS[name][0]
+  if name == "sqrt_joint_frechet":
+    return f"joint index, {result['label']}"
+  return RESULTS[name].label
 
 
 def spread(name: str, result: dict) -> str:
@@ -193,8 +173,16 @@ def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
   if "hardware" in content and "precision" not in content["protocol"]:  # before the protocol said it
     on_cpu = content["hardware"].endswith("(cpu)")
     content["protocol"]["precision"] = "highest" if on_cpu else "default"
-  same = protocol is None or json.loads(json.dumps(protocol)) == content["protocol"]  # JSON makes lists of tuples
-  return content if same else None
+  return content if protocol is None or _same(content["protocol"], json.loads(json.dumps(protocol))) else None
+
+
+def _same(saved: dict, protocol: dict) -> bool:
+  """Whether a report's protocol is this one. Of before it had a version, its own fields say."""
+  saved = saved | {"eval": {name: value for name, value in saved.get("eval", {}).items() if name not in NO_PROTOCOL}}
+  if "version" not in saved:
+    protocol = {name: protocol.get(name) for name in saved}
+    protocol["eval"] = {name: protocol["eval"].get(name) for name in saved["eval"]} if protocol["eval"] else {}
+  return saved == protocol
 
 
 def page(content: dict, shown: dict[str, np.ndarray]) -> str:
@@ -202,7 +190,7 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
   numbers = content["published"]["values"]
   rows = []
   for name, result in content["results"].items():
-    _, _, _, better, what = RESULTS[name]
+    better, what = RESULTS[name].better, RESULTS[name].definition
     cells = (
       f"<th>{html.escape(label(name, result))}<small>{html.escape(what)}</small></th>",
       f"<td class=number>{formatted(name, result['value'])}</td>",

@@ -17,7 +17,7 @@ from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.game import init_state, make_game
 from prt_jax.metrics import frechet_distance, precision_recall
-from prt_jax.pass_store import PassStore
+from prt_jax.store import Columns
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE
@@ -121,7 +121,7 @@ def test_seven_on_one_device_and_sixteen_on_four_give_the_same_report(evaluated,
 
 
 def test_a_killed_pass_goes_on_where_it_was(evaluated, fresh, photographs, monkeypatch):
-  write, seen = PassStore.write, []
+  write, seen = Columns.write, []
 
   def write_once(store, values):
     if seen:
@@ -130,7 +130,7 @@ def test_a_killed_pass_goes_on_where_it_was(evaluated, fresh, photographs, monke
     write(store, values)
 
   config = make_config(photographs, batch_size=4)
-  monkeypatch.setattr(PassStore, "write", write_once)
+  monkeypatch.setattr(Columns, "write", write_once)
   with pytest.raises(KeyboardInterrupt):
     evaluate.evaluate(config, fresh)
 
@@ -138,7 +138,7 @@ def test_a_killed_pass_goes_on_where_it_was(evaluated, fresh, photographs, monke
     seen.append(store.done)
     write(store, values)
 
-  monkeypatch.setattr(PassStore, "write", write_and_note)
+  monkeypatch.setattr(Columns, "write", write_and_note)
   resumed = evaluate.evaluate(config, fresh)
   # Rows 0 to 3 were not measured again; then the stronger attack's five inputs. The reference was cached.
   assert seen == [0, 4, 0, 4]

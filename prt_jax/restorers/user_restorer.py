@@ -1,14 +1,9 @@
 """Restorers that a command names: a published network, a workdir of prt_jax, or package.module:function."""
 
 import importlib
-import json
 import pathlib
 
-import jax
-from ml_collections import ConfigDict
-
 from prt_jax.errors import UserError, quote
-from prt_jax.precision import MEASURING
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
@@ -29,7 +24,9 @@ def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None
   if checkpoint:
     raise UserError(f"--checkpoint is for {', '.join(ARCHITECTURES)}: leave it out with --restorer={name}")
   if pathlib.Path(name).expanduser().is_dir():
-    return load_workdir(pathlib.Path(name).expanduser())
+    from prt_jax.runs import load_run  # and with it all that trains
+
+    return load_run(name).restorer()
   if ":" in name:
     return as_restorer(import_function(name), name=name)
   raise UserError(
@@ -48,47 +45,3 @@ def import_function(name: str):
   # The module is the user's code: whatever it raises is what there is to say.
   except Exception as error:
     raise UserError(f"{name} cannot be imported ({quote(error)})") from error
-
-
-def load_workdir(workdir: pathlib.Path) -> Restorer:
-  """The newest checkpoint of a training run as a restorer: the evaluation's estimator, with consistent outputs.
-
-  Raises:
-    UserError: the folder holds no run, or no complete checkpoint.
-  """
-  from prt_jax.checkpoints import Checkpoints, complete_config
-  from prt_jax.game import draw_noise, init_state, make_game, restore
-  from prt_jax.randomness import zero_noise
-
-  path = workdir / "config.json"
-  try:
-    config = ConfigDict(complete_config(json.loads(path.read_text())))
-    game = make_game(config, dtype=MEASURING["dtype"])
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
-  except (AttributeError, KeyError, TypeError) as error:
-    raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-  step = checkpoints.latest_step()
-  if step is None:
-    raise UserError(f"{workdir} holds no complete checkpoint: train first, or name another workdir")
-  state = checkpoints.restore(init_state(game), step)
-  checkpoints.close()
-
-  stochastic = config.model.stochastic
-
-  def apply(variables, y, z):
-    z = z if stochastic else tuple(noise[0] for noise in zero_noise(len(y), game.noise_shapes))
-    return restore(game, *variables, y, z, train=False)[0]
-
-  def draw(keys, measurement_shape, num_seeds):
-    del measurement_shape  # the run's own
-    return draw_noise(game, keys, num_seeds)
-
-  return Restorer(
-    name=f"{workdir.name} (step {step})",
-    restore=jax.tree_util.Partial(apply, (state.generator_params, state.batch_stats)),
-    draw_noise=draw if stochastic else None,
-    degrade=game.degradation.clean,
-    image_size=config.data.image_size,
-  )
