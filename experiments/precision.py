@@ -28,9 +28,8 @@ from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.game import Game, init_state, make_game
-from prt_jax.metrics import consistency_psnr, psnr
+from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
 from prt_jax.posterior import Weights
-from prt_jax.probe import PSNR_CAP
 from prt_jax.randomness import Stream
 
 RADII = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the attack's eps

@@ -26,9 +26,11 @@ from prt_jax.image_pairs import (
   to_float,
 )
 from prt_jax.precision import in_float32
+from prt_jax.randomness import Stream
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.bicubic import bicubic_downsample
 from prt_jax.restorers.ranges import RANGES, in_range
+from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
 from prt_jax.restorers.user_restorer import import_function, load_restorer
 
 DEGRADATIONS = ("bicubic", "block_average", "none")
@@ -66,6 +68,17 @@ def add_flags(parser: Parser) -> None:
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
+  """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
+  if not arguments.reference:
+    return None
+  if restorer.image_size:
+    run = json.loads((pathlib.Path(arguments.restorer).expanduser() / "config.json").read_text())
+    pairs = square_pairs(arguments.reference, restorer.image_size, run["data"]["resize"], lambda x: x)
+    return [pair.x for pair in pairs]
+  return [to_float(read_rgb(path)[0]) for path in image_files(arguments.reference)]
 
 
 def output(arguments) -> pathlib.Path:
@@ -114,21 +127,31 @@ def load(arguments) -> Loaded:
     if are_measurements:
       pairs = run_measurements(arguments.input, restorer, is_inpainting=run["degradation"]["kind"] == "inpainting")
     else:
-      noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
-      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
+      if noise_std is not None:
+        degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
+        restorer = dataclasses.replace(restorer, degradation=degradation)
+      noise_std = restorer.degradation.noise_std
+      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade)
+      pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
   else:
     measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
-    restorer = dataclasses.replace(restorer, degrade=degrade)
+    restorer = dataclasses.replace(restorer, degradation=FunctionDegradation(degrade))
     reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measure)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))
-  if noise_std and not are_measurements:
+  if noise_std and not are_measurements and not restorer.image_size:
     rng = np.random.default_rng(arguments.seed)
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
     ]
   print(f"restorer: {restorer.name}", flush=True)
   return Loaded(restorer, pairs, noise_std or 0.0)
+
+
+def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
+  """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
+  keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
+  return dataclasses.replace(pair, y=np.asarray(restorer.degradation.degrade(jnp.asarray(pair.x[None]), keys))[0])
 
 
 def run_measurements(folder, restorer: Restorer, *, is_inpainting: bool) -> Iterator[Pair]:
