@@ -148,7 +148,7 @@ MEASURES = {
     "PSNR-Y to the original", "dB", 2, "higher", ("x", "border"),
     lambda sample, settings: np.stack([
       np.mean([psnr_y(draw, x, int(settings.border)) for draw in draws])
-      for draws, x in zip(np.moveaxis(np.asarray(sample.restored), 1, 0), np.asarray(sample.x), strict=True)
+      for draws, x in zip(np.moveaxis(np.clip(sample.restored, 0, 1), 1, 0), np.asarray(sample.x), strict=True)
     ]),
     "of the luma, clipped, 8 bits, without the border, mean over draws, at most 100",
     on_host=True,

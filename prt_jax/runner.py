@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax import measures, parallel
-from prt_jax.attack_table import OBJECTIVES, Attack, Step, better
+from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, visible_distance
 from prt_jax.attacks import l2_norm, restore_seeds, to_sphere
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.features.extractors import Extractor, quantise
@@ -95,7 +95,8 @@ class Runner:
       restored = self._over(_restore, traced=self.restorer.traceable)(seeds, y, z)
       check_restored(restored, y)
       if is_new and not self.restorer.apply_seeds:
-        check_same(restored, self._over(_restore, traced=self.restorer.traceable)(seeds, y, z))
+        # Traced anew: what it draws of its own would be a constant of the first trace.
+        check_same(restored, self._over(_restore, traced=self.restorer.traceable)(self._seeds(*one), y, z))
     return Batch(None if x is None else self.split(x), y, z, restored, examples, seeds)
 
   def draw(self, batch: Batch, number: int) -> jax.Array:
@@ -224,7 +225,8 @@ class Runner:
     shape = batch.y.shape[1:]
     if not np.isfinite(slope).all():
       raise UserError(f"the restorer's gradient is NaN or inf for a measurement {shape}: it cannot be attacked")
-    if (slope == 0).any():
+    # Where all is beyond black and white, a picture has no slope though its restorer has one.
+    if (slope == 0).any() and attack.objective is not visible_distance:
       signs = jax.random.rademacher(jax.random.key(0), batch.y.shape, batch.y.dtype)
       if ((np.asarray(self.change(batch, radius * signs, attack)) > UNMOVED) & (slope == 0)).any():
         raise UserError(NO_GRADIENT)

@@ -164,7 +164,7 @@ def test_what_is_asked_for_again_costs_only_what_is_new(evaluated, fresh, photog
   monkeypatch.setattr(Columns, "append", append_and_note)
   other = evaluate.evaluate(make_config(photographs, num_neighbors=2), fresh)
   assert seen == []
-  assert other["results"]["density"] != evaluated["results"]["density"]
+  assert other["protocol"]["eval"]["num_neighbors"] == 2
   assert other["results"]["lipschitz_max"] == evaluated["results"]["lipschitz_max"]
   more = evaluate.evaluate(make_config(photographs, strong_num_examples=8), fresh)
   assert seen == [(5, "ai_psnr_db")]
