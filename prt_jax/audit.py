@@ -14,87 +14,20 @@ import numpy as np
 
 from prt_jax import distributions, measuring, parallel, results
 from prt_jax.attack_table import ATTACKS
+from prt_jax.audit_protocol import ALPHAS, Protocol
+from prt_jax.audit_summary import CURVES, Pictures, joint_index, scale_of, summarise
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor
 from prt_jax.image_pairs import Pair
 from prt_jax.measures import Settings, psnr_y
 from prt_jax.measuring import AttackRun, Part, curve_runs
-from prt_jax.metrics import PSNR_CAP
-from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.pixels import as_pixels
-from prt_jax.precision import MEASURING, in_float32
+from prt_jax.precision import in_float32
 from prt_jax.restorers.bicubic import bicubic_upsample
 from prt_jax.restorers.ranges import in_range
 from prt_jax.restorers.restorer import FunctionDegradation, Restorer, as_restorer
 from prt_jax.runner import DEVICES, ONE, Runner, make_features
 from prt_jax.store import Store, digest_of
-
-OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
-FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
-INCONSISTENT = 20.0  # dB
-_RANGES = ("measured_range", "restored_range")
-PATCH = 8  # pixels; side of the joint index's patches
-ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-  """Attributes:
-  alphas: sup-norm bounds of the attacks, pixels in [0, 1].
-  num_steps: of I-FGSM.
-  num_strong_steps: of the stronger attack beside it (attack_table); None: a fifth more; 0 = leave it out.
-  num_seeds: draws of Z of a stochastic restorer, in attacks and diversity (paper A: 10).
-  num_std_seeds: draws for the per-pixel standard deviation; None: num_seeds.
-  num_restarts: attacks from different starts; the strongest counts.
-  num_jacobian_steps: power iterations for the Jacobian's norm; 0 = leave it out.
-  noise_std: of the measurement noise, pixels in [0, 1]; consistency is then judged against it.
-  border: pixels on each side that PSNR-Y leaves out; None: the magnification, where there is one (scale_of), and 0 for
-    a restorer of one image size, a training run's.
-  seed: of every random number.
-  num_neighbors: k of precision, recall, density and coverage.
-  min_images: fewer say nothing of distributions: then these and Frechet distances are left out.
-  """
-
-  alphas: tuple[float, ...] = ALPHAS
-  num_steps: int = 50
-  num_strong_steps: int | None = None
-  num_seeds: int = 10
-  num_std_seeds: int | None = None
-  num_restarts: int = 1
-  num_jacobian_steps: int = 10
-  noise_std: float = 0.0
-  border: int | None = None
-  seed: int = 0
-  num_neighbors: int = 3
-  min_images: int = 50
-
-  def __post_init__(self):
-    if not self.alphas or not all(0 < alpha <= 1 for alpha in self.alphas):
-      raise UserError(f"alphas={self.alphas}: attacks need bounds over 0, at most 1 (pixels in [0, 1])")
-    for name in ("num_steps", "num_seeds", "num_restarts"):
-      if getattr(self, name) < 1:
-        raise UserError(f"{name}={getattr(self, name)} must be at least 1")
-    if (self.num_strong_steps or 0) < 0:
-      raise UserError(f"num_strong_steps={self.num_strong_steps} must not be negative: 0 leaves that attack out")
-    if self.border is not None and self.border < 0:
-      raise UserError(f"border={self.border} must not be negative: 0 leaves out nothing")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-  """What one image's audit looked at, float32 [h,w,3] in [0, 1] or about it.
-
-  Attributes:
-    original: x, or None.
-    measurement: y.
-    restored: f(y), the first seed's.
-    attacked: (alpha, y + delta, f(y + delta)) of the smallest I-FGSM attack and the middle one.
-  """
-
-  original: np.ndarray | None
-  measurement: np.ndarray
-  restored: np.ndarray
-  attacked: list[tuple[float, np.ndarray, np.ndarray]]
 
 
 def audit(
@@ -309,18 +242,9 @@ class Auditor:
     return distributions.Sets(**features, reference=reference)
 
 
-CURVES = {"robustness": "ifgsm", "robustness_strong": "strong_sup"}  # field of the report -> attack
-
-
 def _shown(alphas):
   """Of which attacks the gallery has pictures: the smallest and the middle one."""
   return [alphas[index] for index in sorted({0, len(alphas) // 2})]
-
-
-def scale_of(x: tuple[int, ...], y: tuple[int, ...]) -> int:
-  """By how much larger the shape x (H,W,3) is than y (h,w,3), by one whole number along both sides; otherwise 1."""
-  scale = max(1, x[0] // y[0])
-  return scale if tuple(x[:2]) == (scale * y[0], scale * y[1]) else 1
 
 
 def _border(restorer, x, y, protocol):
@@ -331,121 +255,7 @@ def _border(restorer, x, y, protocol):
   return 0 if restorer.image_size or scale == 1 else scale
 
 
-def summarise(
-  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures]
-) -> dict:
-  """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
-
-  A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
-  the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
-  """
-
-  def known(name):
-    return [image[name] for image in images if image.get(name) is not None]
-
-  def mean(name):
-    return float(np.mean(known(name))) if known(name) else None
-
-  def curve(field):
-    points = [image[field] for image in images]
-    return [
-      {
-        "alpha": alpha,
-        "input_psnr_db": float(np.mean([own[index]["input_psnr_db"] for own in points])),
-        **_psnr_statistics("output_psnr_db", [own[index]["output_psnr_db"] for own in points]),
-        "robustness_db": float(np.mean([own[index]["robustness_db"] for own in points])),
-        "lipschitz": max(own[index]["lipschitz"] for own in points),
-        "lipschitz_worst_draw": max(own[index]["lipschitz_worst_draw"] for own in points),
-      }
-      for index, alpha in enumerate(protocol.alphas)
-    ]
-
-  report = {
-    "restorer": restorer.name,
-    "range": restorer.pixel_range,
-    **{name: [min(image[name][0] for image in images), max(image[name][1] for image in images)] for name in _RANGES},
-    "stochastic": restorer.stochastic,
-    "num_images": len(images),
-    "protocol": dataclasses.asdict(protocol)
-    | {"precision": MEASURING["precision"] if restorer.traceable else "its own"},
-    **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
-    **({"bicubic_psnr_y_db": mean("bicubic_psnr_y_db")} if known("bicubic_psnr_y_db") else {}),
-    "border": sorted({image["border"] for image in images if "border" in image}),
-    **_psnr_statistics("consistency_db", known("consistency_db")),
-    **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
-    "per_pixel_std": mean("per_pixel_std"),
-    "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
-    "joint_index": joint_index(pictures),
-    **{field: curve(field) for field in CURVES if field in images[0]},
-    "images": list(images),
-  }
-  return {**report, "remarks": remarks(report)}
-
-
-def remarks(report: dict) -> list[str]:
-  """What about a report's numbers looks like a mistake in the use of the restorer: one line each, mostly none."""
-  low, high = report["restored_range"]
-  seen = f"the restorations reach from {low:.3g} to {high:.3g} where black is 0 and white 1"
-  check = f"check the restorer's range (--range, pixel_range), channels and degradation; {seen}"
-  found = []
-  if low < -OVERSHOOT or high > 1 + OVERSHOOT:
-    found.append(f"{seen}: if the restorer has another range, --range (pixel_range) says so")
-  below = report.get("bicubic_psnr_y_db", -math.inf) - (report["psnr_y_db"] or 0)
-  if below > FAR_BELOW:
-    found.append(f"PSNR-Y is {below:.1f} dB below that of bicubic interpolation: {check}")
-  consistency = math.inf if report["consistency_db"] is None else report["consistency_db"]
-  if consistency < INCONSISTENT and "residual_over_noise" not in report:
-    found.append(f"the restorations, degraded, agree with their measurements to {consistency:.1f} dB alone: {check}")
-  return found
-
-
-def _psnr_statistics(name: str, values: Sequence[float]) -> dict:
-  statistics = {"": np.mean, "_median": np.median, "_minimum": np.min}
-  return {
-    **{f"{name}{ending}": float(reduce(values)) if values else None for ending, reduce in statistics.items()},
-    f"{name}_num_exact": sum(value >= PSNR_CAP for value in values),
-  }
-
-
-def joint_index(pictures: Sequence[Pictures]) -> dict | None:
-  """The joint perceptual index by patches of raw pixels: no weights, no perception, but texture's statistics.
-
-  The root of the Frechet distance between Gaussians fitted to (image patch, upsampled measurement patch) of the
-  originals and of the restorations (the first seed's, clipped). Paper B's sqrt(JFID) has InceptionV3 features instead.
-
-  Returns:
-    {"value", "num_patches", "meaning"}; None without originals, where a measurement is no smaller image of its
-    restoration, or with fewer patches than a covariance needs.
-  """
-  patches = [_joint_patches(picture) for picture in pictures]
-  if any(patch is None for patch in patches):
-    return None
-  x, x_hat, y = (np.concatenate(parts) for parts in zip(*patches, strict=True))
-  if len(x) <= x.shape[1] + y.shape[1]:
-    return None
-  return {
-    "value": joint_frechet_distance(x, y, x_hat) ** 0.5,
-    "num_patches": len(x),
-    "meaning": f"Root of the Frechet distance between {PATCH}x{PATCH} pixel patches of originals and restorations, "
-    "each joined with its measurement: 0 where the restorations have the originals' texture and agree with the "
-    "measurements. Second-order statistics of raw pixels, not FID features: compare values of the same images only.",
-  }
-
-
-def _joint_patches(picture):
-  """[N, PATCH^2 3] of the original, the restoration and the upsampled measurement; None where they cannot be joined."""
-  x, y = picture.original, picture.measurement
-  if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
-    return None
-  upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
-  rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH
-
-  def cut(image):
-    blocks = image[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH, 3)
-    return blocks.swapaxes(1, 2).reshape(rows * columns, -1)
-
-  return cut(x), cut(np.clip(picture.restored, 0, 1)), cut(upsampled)
-
+__all__ = ["ALPHAS", "Auditor", "Pictures", "Protocol", "audit", "joint_index"]
 
 if __name__ == "__main__":
   from prt_jax.audit_command import main

@@ -5,7 +5,6 @@ in a folder), so that neither batch size nor devices change it but by rounding.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,23 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax import batch_programs as programs
 from prt_jax import measures, parallel
 from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, visible_distance
-from prt_jax.attacks import l2_norm, restore_seeds, to_sphere
+from prt_jax.attacks import restore_seeds
+from prt_jax.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.errors import NO_GRADIENT, UserError
-from prt_jax.features.extractors import Extractor, quantise
-from prt_jax.lipschitz import ROUNDING
+from prt_jax.features.extractors import Extractor
 from prt_jax.measurements import check_restored, check_same, in_restorers_code
 from prt_jax.measures import Sample, Settings
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program
-from prt_jax.randomness import Stream, normal
+from prt_jax.randomness import Stream
 from prt_jax.restorers.restorer import Restorer, evaluation_keys
 
 Values = dict[str, Any]
 NO_SETTINGS = Settings()
 UNMOVED = 2e-10  # what an objective is at most where nothing moves
-DEVICES, ONE, UNTRACED = "all devices", "one device", "untraced"
 
 
 class Batch(NamedTuple):
@@ -92,11 +91,11 @@ class Runner:
     with in_restorers_code(self.restorer.restore, *one):
       is_new = y.shape not in self._programs
       seeds = self._programs[y.shape] = self._programs.get(y.shape) or self._seeds(*one)
-      restored = self._over(_restore, traced=self.restorer.traceable)(seeds, y, z)
+      restored = self._over(programs.restore, traced=self.restorer.traceable)(seeds, y, z)
       check_restored(restored, y)
       if is_new and not self.restorer.apply_seeds:
         # Traced anew: what it draws of its own would be a constant of the first trace.
-        check_same(restored, self._over(_restore, traced=self.restorer.traceable)(self._seeds(*one), y, z))
+        check_same(restored, self._over(programs.restore, traced=self.restorer.traceable)(self._seeds(*one), y, z))
     return Batch(None if x is None else self.split(x), y, z, restored, examples, seeds)
 
   def draw(self, batch: Batch, number: int) -> jax.Array:
@@ -105,7 +104,7 @@ class Runner:
       return batch.restored[:, number]
     z = self.restorer.draws(batch.examples, [number], batch.y.shape[2:], self.seed)
     z = jax.tree.map(lambda leaf: self.split(leaf, 1), z)
-    return self._over(_restore, traced=self.restorer.traceable)(batch.seeds, batch.y, z)[:, 0]
+    return self._over(programs.restore, traced=self.restorer.traceable)(batch.seeds, batch.y, z)[:, 0]
 
   def spread(self, batch: Batch, num_draws: int) -> jax.Array:
     """The standard deviation over so many draws at each pixel, [D,b,H,W,3]; zeros for a deterministic restorer.
@@ -113,10 +112,10 @@ class Runner:
     The divisor is the number of draws less one.
     """
     known = batch.restored[:, :num_draws]
-    spread = self._over(_spread_of)(None, known)
+    spread = self._over(programs.spread_of)(None, known)
     for number in range(known.shape[1], num_draws if self.restorer.stochastic else 1):
-      spread = self._over(_add_draw)(None, spread, self.draw(batch, number))
-    return self._over(_std)(None, spread)
+      spread = self._over(programs.add_draw)(None, spread, self.draw(batch, number))
+    return self._over(programs.std)(None, spread)
 
   def sample(self, batch: Batch, std: jax.Array | None = None) -> Sample:
     """What was seen of a batch without an attack; a degradation is judged as it comes, clipping would undo it."""
@@ -136,7 +135,7 @@ class Runner:
     """What delta [D,b,h,w,C] does."""
     attacked_y = batch.y + delta
     with self._guarded(batch):
-      attacked = self._over(_restore, traced=self.restorer.traceable)(batch.seeds, attacked_y, batch.z)
+      attacked = self._over(programs.restore, traced=self.restorer.traceable)(batch.seeds, attacked_y, batch.z)
     return Sample(batch.y, batch.restored, attack=attack, attacked_y=attacked_y, attacked=attacked)
 
   @in_float32
@@ -146,7 +145,7 @@ class Runner:
     host = tuple(name for name in names if measures.MEASURES[name].on_host)
     sample = sample._replace(attack=None)
     traced = tuple(name for name in names if name not in host)
-    values = parallel.gather_examples(self._over(_compute, traced)(self.settings, sample))
+    values = parallel.gather_examples(self._over(programs.compute, traced)(self.settings, sample))
     if host:
       parts = jax.device_get(sample)
       parts = [jax.tree.map(lambda leaf, d=d: leaf[d], parts) for d in range(len(sample.y))]
@@ -173,20 +172,20 @@ class Runner:
       UserError: the restorer's gradient is NaN; or it is 0 all along, though a random change changes the output.
     """
     slopes, objective = [], OBJECTIVES.index(attack.objective)
+    by_objective = attack.keeps_best or len(restarts) > 1
     with self._guarded(batch):
       for restart in restarts:
-        delta = self.start(batch, attack, radius, restart)
-        search = delta
+        search = self.start(batch, attack, radius, restart)
         for number in range(num_steps):
           gradient, change, slope = self._gradient(batch, search.delta, objective)
           slopes.append(slope)
           if attack.keeps_best:
             best = self._better(best, search.delta, change)
           step = Step(*map(np.float32, (radius, learning_rate, number, num_steps)))
-          search = self._over(_step, attack)(step, batch.y, search, gradient)
-        if attack.keeps_best or len(restarts) > 1:
+          search = self._over(programs.step, attack)(step, batch.y, search, gradient)
+        if by_objective:
           best = self._better(best, search.delta, self.change(batch, search.delta, attack))
-      delta = best[0] if attack.keeps_best or len(restarts) > 1 else search.delta
+      delta = best[0] if by_objective else search.delta
       self._check_gradient(batch, attack, slopes, radius)
     return delta
 
@@ -194,26 +193,26 @@ class Runner:
   def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0):
     """Where the start of a number begins: a Search, its delta [D,b,h,w,C]."""
     keys = evaluation_keys(Stream.EVALUATION_ATTACK, number, batch.examples, self.seed)
-    return self._over(_start, attack)(np.float32(radius), self.split(keys), batch.y)
+    return self._over(programs.start, attack)(np.float32(radius), self.split(keys), batch.y)
 
   def change(self, batch: Batch, delta: jax.Array, attack: Attack) -> jax.Array:
     """The attack's objective at delta, [D,b]."""
     sample = self.attacked(batch, delta, "")
-    return self._over(_objective)(OBJECTIVES.index(attack.objective), sample.attacked, batch.restored)
+    return self._over(programs.objective_of)(OBJECTIVES.index(attack.objective), sample.attacked, batch.restored)
 
   @in_float32
   def jacobian(self, batch: Batch, num_steps: int) -> Sample:
     """The norm of the first draw's Jacobian from below, by power iteration (lipschitz.jacobian_lower_bound)."""
     keys = evaluation_keys(Stream.EVALUATION_JACOBIAN, 0, batch.examples, self.seed)
-    direction = self._over(_unit)(None, self.split(keys), batch.y)
+    direction = self._over(programs.unit)(None, self.split(keys), batch.y)
     z = jax.tree.map(lambda leaf: leaf[:, :1], batch.z)
     with self._guarded(batch):
       for _ in range(num_steps + 1):
-        stretch, direction = self._over(_power_step)(batch.seeds, batch.y, z, direction)
+        stretch, direction = self._over(programs.jacobian_step)(batch.seeds, batch.y, z, direction)
     return Sample(batch.y, batch.restored, stretch=stretch)
 
   def _gradient(self, batch, delta, objective):
-    program = self._over(_gradient, traced=self.restorer.traceable)
+    program = self._over(programs.gradient, traced=self.restorer.traceable)
     return program((batch.seeds, np.int32(objective)), batch.y, batch.z, batch.restored, delta)
 
   def _better(self, best, delta, change):
@@ -237,7 +236,9 @@ class Runner:
   def _seeds(self, y, z):
     """(y, z) -> all draws, for programs; y [b,h,w,C] and one draw z say the shapes."""
     if self.restorer.apply_seeds:
-      return jax.tree_util.Partial(self.restorer.apply_seeds, self.restorer.params)
+      # On the devices once, not with every call.
+      params = parallel.replicate(self.restorer.params) if self.where == DEVICES else self.restorer.params
+      return jax.tree_util.Partial(self.restorer.apply_seeds, jax.device_put(params))
     return jax.tree_util.Partial(restore_seeds, as_program(self.restorer.restore, y, z))
 
   def split(self, array: Any, axis: int = 0) -> jax.Array:
@@ -249,108 +250,13 @@ class Runner:
 
   def _over(self, function: Callable, *fixed: Any, traced: bool = True) -> Callable:
     """function(*fixed, shared, *examples) as a program over the examples' leaves [D, ...]."""
-    return _program(function, fixed, DEVICES if self.where == DEVICES else ONE if traced else UNTRACED)
-
-
-@functools.cache
-def _program(function, fixed, where):
-  # One a function: another object would be compiled anew.
-  def named(shared, *examples):
-    return function(*fixed, shared, *examples)
-
-  named.__name__ = function.__name__
-  if where == DEVICES:
-    return in_float32(parallel.over_examples(named))
-  run = jax.jit(named) if where == ONE else named
-
-  def call(shared, *examples):
-    outputs = run(shared, *jax.tree.map(lambda leaf: leaf[0], examples))
-    return jax.tree.map(lambda leaf: leaf[None], outputs)
-
-  return in_float32(call)
+    return programs.program(function, fixed, DEVICES if self.where == DEVICES else ONE if traced else UNTRACED)
 
 
 def make_features(extractor: Extractor, runner: Runner) -> Callable[[jax.Array], np.ndarray]:
   """Features of images [D,b,H,W,3], floats in [0, 1], as they would be after saving to 8 bits: [B,D] float32."""
-  program = runner._over(_features, extractor.features)
+  program = runner._over(programs.extract, extractor.features)
   return lambda images: parallel.gather_examples(in_float32(program)(extractor.params, images))
-
-
-def _features(features, params, images):
-  return features(params, quantise(images))
-
-
-def _restore(seeds, y, z):
-  return seeds(y, z)
-
-
-def _gradient(shared, y, z, restored, delta):
-  """(gradient [b, ...] of the objective by delta, the objective [b], the gradient's largest value [b])."""
-  seeds, objective = shared
-  attacked, pull = jax.vjp(lambda delta: seeds(y + delta, z), delta)
-  change, cotangent = _objective_and_gradient(objective, attacked, restored)
-  (gradient,) = pull(cotangent)
-  return gradient, change, jnp.max(jnp.abs(gradient), range(1, gradient.ndim))
-
-
-def _objective_and_gradient(objective, attacked, restored):
-  def total(attacked):
-    change = _objective(objective, attacked, restored)
-    return jnp.sum(change), change
-
-  gradient, change = jax.grad(total, has_aux=True)(attacked)
-  return change, gradient
-
-
-def _objective(objective, attacked, restored):
-  return jax.lax.switch(objective, OBJECTIVES, attacked, restored)
-
-
-def _start(attack, radius, keys, y):
-  return attack.start(radius, keys, y)
-
-
-def _step(attack, step, y, search, gradient):
-  return attack.step(step, y, search, gradient)
-
-
-def _compute(names, settings, sample):
-  return measures.compute(names, settings, sample)
-
-
-def _unit(_, keys, y):
-  return to_sphere(normal(keys, y.shape), 1.0)
-
-
-def _power_step(seeds, y, z, direction):
-  """(||J v|| of the direction v, the direction of J^T J v)."""
-  image, jacobian = jax.linearize(lambda y: seeds(y, z)[0], y)
-  moved = jacobian(direction)
-  (power,) = jax.linear_transpose(jacobian, y)(moved)
-  # A Jacobian of zero keeps its direction: its norm is 0 along any.
-  shape = (-1, *[1] * (y.ndim - 1))
-  turned = jnp.where(l2_norm(power).reshape(shape) > 0, to_sphere(power, 1.0), direction)
-  del image
-  return ROUNDING * l2_norm(moved) / l2_norm(direction), turned
-
-
-def _spread_of(_, restored):
-  """Running (count, mean, summed squared deviation) over draws (Welford), [b,H,W,3]."""
-  mean = jnp.mean(restored, 0)
-  return jnp.full(len(mean), len(restored), jnp.float32), mean, jnp.sum((restored - mean) ** 2, 0)
-
-
-def _add_draw(_, spread, restored):
-  count, mean, scatter = spread
-  count = count + 1
-  difference = restored - mean
-  mean = mean + difference / count[:, None, None, None]
-  return count, mean, scatter + difference * (restored - mean)
-
-
-def _std(_, spread):
-  count, _, scatter = spread
-  return jnp.sqrt(scatter / jnp.maximum(count - 1, 1)[:, None, None, None])
 
 
 _jitted_better = jax.jit(better)

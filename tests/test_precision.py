@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.toy_evaluation import second_coordinate
-from prt_jax import evaluate, exploration, lipschitz, measurements, measuring, parallel, report, runner
+from prt_jax import batch_programs, evaluate, exploration, lipschitz, measurements, measuring, parallel, report, runner
 from prt_jax.audit import audit
 from prt_jax.checkpoints import claim_workdir
 from prt_jax.decision_attack import decision_attack
@@ -68,9 +68,9 @@ def programs(monkeypatch):
 
   monkeypatch.setattr(parallel, "over_examples", over_examples)
   monkeypatch.setattr(parallel, "num_devices", lambda: 1)
-  runner._program.cache_clear()
+  batch_programs.program.cache_clear()
   yield found
-  runner._program.cache_clear()
+  batch_programs.program.cache_clear()
 
 
 def test_every_product_of_an_evaluation_is_in_float32(programs, tmp_path):

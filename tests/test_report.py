@@ -50,7 +50,11 @@ def test_noisy_measurements_are_explained():
   config = tiny.get_config()
   config.unlock()
   config.degradation.noise_std = 0.05
-  assert any("RMSE of about 0.05" in line for line in report.notes(config, None, {}))
+  (note,) = [line for line in report.notes(config, None, {}) if "RMSE of about 0.05" in line]
+  assert "equal the noisy y" in note
+  config.degradation.consistency = "statistical"
+  (note,) = [line for line in report.notes(config, None, {}) if "RMSE of about 0.05" in line]
+  assert "equal" not in note and "miss the noisy y by the noise's RMSE at most" in note
 
 
 def test_histogram_counts_every_value_once():
