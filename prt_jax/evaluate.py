@@ -238,9 +238,9 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
 
 
 def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
-  """All that the results depend on; a report of an equal protocol is not made again."""
+  """All that the results depend on, as JSON has it; a report of an equal protocol is not made again."""
   fields = {name: value for name, value in config.eval.items() if name not in report.NO_PROTOCOL}
-  return {
+  protocol = {
     "data": dataset.fingerprint,
     "weights": digest_of((weights, extractor and extractor.params, lpips_params)),
     "eval": fields,
@@ -249,6 +249,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     **MEASURING,
     "version": measuring.VERSION,
   }
+  return json.loads(json.dumps(protocol))
 
 
 def evaluation_rows(images: np.ndarray, count: int) -> np.ndarray:

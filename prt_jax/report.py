@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from prt_jax import published
+from prt_jax.attack_table import ATTACKS
 from prt_jax.errors import UserError
 from prt_jax.pictures import save_png
 from prt_jax.precision import MEASURING
@@ -173,7 +174,7 @@ def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
   if "hardware" in content and "precision" not in content["protocol"]:  # before the protocol said it
     on_cpu = content["hardware"].endswith("(cpu)")
     content["protocol"]["precision"] = "highest" if on_cpu else "default"
-  return content if protocol is None or _same(content["protocol"], json.loads(json.dumps(protocol))) else None
+  return content if protocol is None or _same(content["protocol"], protocol) else None
 
 
 def _same(saved: dict, protocol: dict) -> bool:
@@ -213,6 +214,7 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     "rows": "\n".join(rows),
     "notes": "".join(f"<li>{html.escape(line)}</li>" for line in content["notes"]),
     "missing": "".join(f"<li class=missing>{html.escape(line)}</li>" for line in content["missing"]),
+    "curves": _curves(content.get("curves", {})),
     "charts": "\n".join(charts),
     "worst": _embedded(shown["worst"]),
     "first": _embedded(shown["first"]),
@@ -221,6 +223,28 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     "machine": html.escape(f"{content['hardware']}; {versions}; {seconds}"),
   }
   return PAGE.substitute(fields)
+
+
+_CURVE = ("input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max")
+
+
+def _curves(curves: dict) -> str:
+  """A table of the sup-norm attacks, a row a bound."""
+  rows = []
+  for attack, points in curves.items():
+    for point in points:
+      values = [formatted(name, point["results"][name]["value"]) for name in _CURVE]
+      n = point["results"][_CURVE[0]]["n"]
+      cells = "".join(f"<td class=number>{cell}</td>" for cell in (f"{255 * point['alpha']:g}/255", *values, n))
+      rows.append(f"<tr><th>{ATTACKS[attack].title}</th>{cells}</tr>")
+  if not rows:
+    return ""
+  header = "".join(f"<th>{name}</th>" for name in ("attack", "bound", *(RESULTS[name].label for name in _CURVE), "n"))
+  notes = "".join(f"<li>{ATTACKS[attack].title}: {html.escape(ATTACKS[attack].definition)}</li>" for attack in curves)
+  return (
+    f"<h2>Attacks in the sup norm</h2><table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    f"<ul>{notes}</ul>"
+  )
 
 
 def _embedded(image: np.ndarray) -> str:

@@ -135,7 +135,10 @@ def load(arguments) -> Loaded:
       pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
   else:
     measure, degrade, scale = _degradation(arguments.degradation, arguments.scale)
-    restorer = dataclasses.replace(restorer, degradation=FunctionDegradation(degrade))
+    identity = restorer.identity and f"{restorer.identity}, {arguments.degradation}"
+    if ":" in arguments.degradation:
+      identity = ""  # a function may be another one next time: what was measured with it is not kept
+    restorer = dataclasses.replace(restorer, degradation=FunctionDegradation(degrade), identity=identity)
     reading = Reading(scale, restorer.multiple, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measure)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))

@@ -117,6 +117,7 @@ class Runner:
       spread = self._over(programs.add_draw)(None, spread, self.draw(batch, number))
     return self._over(programs.std)(None, spread)
 
+  @in_float32
   def sample(self, batch: Batch, std: jax.Array | None = None) -> Sample:
     """What was seen of a batch without an attack; a degradation is judged as it comes, clipping would undo it."""
     degraded = None

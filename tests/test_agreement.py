@@ -87,6 +87,6 @@ def test_two_definitions_have_two_names(both):
   """K over draws is at most K of the worst draw, and differs; so do the clipped and the unclipped robustness."""
   _, examples, audit = both
   over_draws, worst = examples["lipschitz"], examples["lipschitz_worst_draw"]
-  assert (over_draws < worst * (1 + 2e-5)).all() and (over_draws < worst * (1 - 1e-4)).any()  # worst: less rounding
+  assert (over_draws < worst).all()
   assert (examples["ifgsm_4_robustness_db"] != examples["ifgsm_4_output_psnr_db"]).any()
   assert audit["lipschitz_lower_bound"] >= audit["results"]["lipschitz_worst_draw_max"]["value"]

@@ -19,6 +19,11 @@ def make_content():
     "published": {"source": "paper A", "values": {"robustness_db": 26.19}},
     "missing": ["LPIPS <left> out"], "notes": ["a proxy"], "seconds": {"model": 1.5}, "versions": {"jax": "1"},
     "hardware": "cpu", "protocol": {"data": "abc"}, "config": {"seed": 0},
+    "curves": {"ifgsm": [{"alpha": 4 / 255, "results": {
+      name: {"value": 17.5, "n": 9} for name in (
+        "input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max"
+      )
+    }}]},
     "histograms": {name: report.histogram_of(np.arange(10.0)) for name in ("robustness_db", "lipschitz")},
   }
 
@@ -27,7 +32,7 @@ def test_the_page_shows_the_results_beside_the_papers_and_needs_nothing_else():
   shown = {name: np.zeros((4, 4, 3), np.uint8) for name in ("worst", "first")}
   page = report.page(make_content(), shown)
   text = re.sub("<[^>]+>", " ", page)
-  for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy"):
+  for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy", "I-FGSM", "4/255"):
     assert part in text, part
   assert "LPIPS &lt;left&gt; out" in page and "runs/&lt;run&gt;" in page
   sources = re.findall(r'(?:src|href)="([^"]*)"', page)
