@@ -1,5 +1,7 @@
 """Per-example values on a restorer whose answers are known, a linear one; and each way through a batch alike."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,14 @@ import pytest
 
 from prt_jax import posterior
 from prt_jax.attack_table import ATTACKS
+from prt_jax.attacks import adversarial_search, ifgsm
 from prt_jax.game import begin, complete, init_state, make_game
 from prt_jax.measures import MEASURES, Settings
 from prt_jax.metrics import per_pixel_std
 from prt_jax.posterior import Weights
+from prt_jax.randomness import Stream
 from prt_jax.restorers import Restorer
+from prt_jax.restorers.restorer import evaluation_keys
 from prt_jax.runner import DEVICES, ONE, Runner
 from prt_jax.runs import run_restorer
 from tests import tiny
@@ -105,6 +110,18 @@ def test_attacks_find_the_direction_that_changes_most(runner, batch):
   assert (strong["lipschitz"] > values["lipschitz"]).all()
   jacobian = runner.measure(runner.jacobian(batch, 20))["lipschitz_from_jacobian"]
   assert ((jacobian > 0.99 * 3 * FACTOR) & (jacobian <= 3 * FACTOR)).all()
+
+
+def test_rows_of_the_table_are_the_public_functions(images):
+  runner = linear(ONE)
+  batch = runner.begin(images, None, np.arange(4))
+  keys = evaluation_keys(Stream.EVALUATION_ATTACK, 0, np.arange(4))
+  arguments = functools.partial(apply, GAIN), batch.y[0], batch.z[0], keys
+  theirs = runner.search(batch, ATTACKS["ifgsm"], 0.05, 3)[0]
+  np.testing.assert_allclose(ifgsm(*arguments, alpha=0.05, num_steps=3), theirs, atol=1e-6)
+  theirs = runner.search(batch, ATTACKS["search"], 0.1, 2, learning_rate=0.05)[0]
+  ours = adversarial_search(*arguments, eps=0.1, num_steps=2, learning_rate=0.05)
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_the_stronger_attack_sees_the_pictures_and_keeps_its_best(images):
