@@ -126,9 +126,11 @@ class Auditor:
       self.restorer, protocol.num_seeds if self.restorer.stochastic else 1,
       Settings(size, border, protocol.noise_std**2 or None), protocol.seed, where, self._programs,
     )
-    key = measuring.common_key(runner, {"images": digest_of((x, y)), "examples": examples.tolist()}, self._weights)
-    parts = self._parts(runner, key, len(mine))
-    columns = measuring.fill(self._store, parts, lambda _: runner.begin(x, y, examples), len(examples), {})
+    parts = self._parts(runner, measuring.common_key(runner, "images", self._weights), len(mine))
+    keys = [
+      {"image": digest_of((pair.x, pair.y)), "example": int(index)} for pair, index in zip(mine, examples, strict=False)
+    ]
+    columns = measuring.fill_each(self._store, parts, keys, lambda: runner.begin(x, y, examples))
     shown = columns.pop("pictures")
     for part, own in columns.items():
       for name, values in own.items():

@@ -168,7 +168,6 @@ def enlarged(restorer, batch: Batch):
 
 def fill(
   store: Store, parts: Sequence[Part], load: Callable[[int], Batch], batch_size: int, seconds: dict,
-  seen: Callable[[int, Batch, dict], None] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
   """Measures what the store does not hold yet: {part: {column: [count, ...]}}.
 
@@ -178,7 +177,6 @@ def fill(
     load: the first image's number -> the batch that begins there; past the last image it repeats that.
     batch_size: images of a batch.
     seconds: {part: wall-clock seconds}, which are added to.
-    seen: told of every batch: (its first number, the batch, what the parts have left of it).
   """
   columns = {part.name: store.columns(part.name, part.key) for part in parts}
   progress = Progress(sum(part.count for part in parts), sum(min(columns[p.name].done, p.count) for p in parts))
@@ -193,9 +191,23 @@ def fill(
         count = min(batch_size, part.count - first)
         columns[part.name].append({name: array[:count] for name, array in rows.items()})
         progress.show(count)
-    if seen:
-      seen(first, batch, left)
   return {part.name: columns[part.name].arrays(part.count) for part in parts}
+
+
+def fill_each(
+  store: Store, parts: Sequence[Part], keys: Sequence[dict], load: Callable[[], Batch]
+) -> dict[str, dict[str, np.ndarray]]:
+  """fill for one batch whose images are kept each by itself: keys say what belongs to each, beside its parts' own."""
+  columns = {part.name: [store.columns(part.name, part.key | key) for key in keys] for part in parts}
+  if missing := [part for part in parts if not all(own.done for own in columns[part.name])]:
+    batch, left = load(), {}
+    for part in missing:
+      rows = part.compute(batch, left)
+      for index, own in enumerate(columns[part.name]):
+        if not own.done:
+          own.append({name: array[index : index + 1] for name, array in rows.items()})
+  arrays = {name: [column.arrays() for column in own] for name, own in columns.items()}
+  return {name: {key: np.concatenate([one[key] for one in own]) for key in own[0]} for name, own in arrays.items()}
 
 
 class Progress:

@@ -1,5 +1,6 @@
 """The page says what the JSON says, and stands alone."""
 
+import json
 import re
 
 import numpy as np
@@ -60,6 +61,22 @@ def test_noisy_measurements_are_explained():
   config.degradation.consistency = "statistical"
   (note,) = [line for line in report.notes(config, None, {}) if "RMSE of about 0.05" in line]
   assert "equal" not in note and "miss the noisy y by the noise's RMSE at most" in note
+
+
+def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(tmp_path):
+  old = {"data": "a", "weights": "w", "eval": {"num_neighbors": 3, "feature_weights": "/here"}, "precision": "highest"}
+  (tmp_path / "report.json").write_text(json.dumps({"protocol": old, "results": {"recall": {"value": 1, "n": 2}}}))
+  new = {
+    "data": "a", "weights": "w", "eval": {"num_neighbors": 3, "curve_num_examples": 9}, "precision": "highest",
+    "version": 1,
+  }
+  assert report.read(tmp_path, new)["results"]["recall"]["n"] == 2
+  assert report.read(tmp_path, new | {"eval": new["eval"] | {"num_neighbors": 5}}) is None
+  assert report.read(tmp_path, new | {"weights": "v"}) is None
+  # One with a version has all fields, and they count.
+  (tmp_path / "report.json").write_text(json.dumps({"protocol": new, "results": {}}))
+  assert report.read(tmp_path, new) is not None
+  assert report.read(tmp_path, new | {"eval": new["eval"] | {"curve_num_examples": 8}}) is None
 
 
 def test_histogram_counts_every_value_once():
