@@ -163,20 +163,24 @@ class Auditor:
 
   def _pictures_part(self, runner, key, count):
     """What the gallery shows and the joint index needs; attacked ones in half precision, to be looked at."""
-    shown = {alpha: f"ifgsm_{255 * alpha:g}" for alpha in _shown(self.protocol.alphas)}
+    protocol, shown = self.protocol, {alpha: f"ifgsm_{255 * alpha:g}" for alpha in _shown(self.protocol.alphas)}
 
     def compute(batch, left):
       columns = {"measured": batch.y, "restored": batch.restored[:, 0]}
       for number, (alpha, name) in enumerate(shown.items()):
         if (name, "sample") not in left:
-          delta = runner.search(batch, ATTACKS["ifgsm"], alpha, self.protocol.num_steps)
+          restarts = range(protocol.num_restarts)
+          delta = runner.search(batch, ATTACKS["ifgsm"], alpha, protocol.num_steps, restarts=restarts)
           left[name, "sample"] = runner.attacked(batch, delta, name)
         sample = left[name, "sample"]
         columns[f"attacked_y_{number}"] = sample.attacked_y.astype(np.float16)
         columns[f"attacked_{number}"] = sample.attacked[:, 0].astype(np.float16)
       return parallel.gather_examples(columns)
 
-    fields = {"shown": list(shown.values()), "num_steps": self.protocol.num_steps, "num_seeds": runner.num_seeds}
+    fields = {
+      "shown": list(shown.values()), "num_steps": protocol.num_steps, "num_restarts": protocol.num_restarts,
+      "num_seeds": runner.num_seeds,
+    }  # fmt: skip
     return Part("pictures", key | fields, count, compute)
 
   def _image(self, pair, columns, shown, index, border) -> dict:
@@ -209,13 +213,13 @@ class Auditor:
     image["lipschitz_lower_bound"] = max(image["lipschitz_from_attacks"], image["lipschitz_from_jacobian"] or 0.0)
     return image
 
-  def report(self) -> dict:
-    """What report.json holds, of the images so far."""
+  def report(self, *, complete: bool = True) -> dict:
+    """What report.json holds, of the images so far; unless complete without distances between sets of them."""
     columns = {
       part: {name: np.concatenate(values) for name, values in own.items()} for part, own in self._columns.items()
     }
     found, missing = results.of_columns(columns), []
-    if self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
+    if complete and self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
       found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor.distance_name)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
@@ -227,7 +231,7 @@ class Auditor:
     if self._reference is None and "original" not in features:
       missing.append("distances between sets of images are left out: there are no originals and no reference images")
       return None
-    few = min(len(self.images), len(self.images) if self._reference is None else len(self._reference))
+    few = min(len(self.images), len(self.images if self._reference is None else self._reference))
     least = max(self.protocol.min_images, self.protocol.num_neighbors + 1)
     if few < least:
       missing.append(
@@ -241,6 +245,7 @@ class Auditor:
       images = [np.asarray(image, np.float32)[None] for image in self._reference]
       self._programs["reference"] = np.concatenate([extract(runner.split(image)) for image in images])
     reference = features["original"] if self._reference is None else self._programs["reference"]
+    features = {name: rows for name, rows in features.items() if len(rows) == len(self.images)}
     return distributions.Sets(**features, reference=reference)
 
 

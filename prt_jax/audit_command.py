@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
   )
   for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
-    report = auditor.report()
+    report = auditor.report(complete=done == len(pairs))
     write_report(output, report, auditor.pictures)
     print(_progress(image, done, len(pairs), time.perf_counter() - start), flush=True)
   print(_summary(report))
