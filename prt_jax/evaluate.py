@@ -29,8 +29,8 @@ from prt_jax.measures import Settings
 from prt_jax.measuring import AttackRun, curve_runs, timed
 from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.runner import DEVICES, Batch, Runner, make_features
-from prt_jax.runs import run_restorer
 from prt_jax.store import Store, digest_of
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation

@@ -1,7 +1,6 @@
 """A training run that is on disk: its config, its state, and what it makes of measurements."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 
@@ -9,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from prt_jax import posterior
 from prt_jax.checkpoints import Checkpoints, complete_config
 from prt_jax.errors import UserError, quote
-from prt_jax.game import Game, draw_noise, make_game, state_shapes
+from prt_jax.game import Game, make_game, state_shapes
 from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.restorer import Restorer
 from prt_jax.state import TrainState
 
@@ -73,31 +72,3 @@ def empty_state(game: Game) -> TrainState:
   """A state in the shapes of a run's, to be read into: nothing is computed for it."""
   shapes = state_shapes(game).replace(key=None)
   return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes).replace(key=jax.random.key(0))
-
-
-def run_restorer(game: Game, weights: Weights, name: str) -> Restorer:
-  """A training state's estimator as a Restorer."""
-
-  def apply(weights, y, z):
-    return posterior.make_restore(game, weights)(y, z if game.config.model.stochastic else posterior.no_noise(game, y))
-
-  def apply_seeds(weights, y, z):
-    z = z if game.config.model.stochastic else jax.tree.map(lambda leaf: leaf[None], posterior.no_noise(game, y))
-    return posterior.restore_seeds(game, weights, y, z)
-
-  @functools.partial(jax.jit, static_argnums=(1, 2))
-  def draw(keys, measurement_shape, num_seeds):
-    del measurement_shape  # the run's own
-    return draw_noise(game, keys, num_seeds)
-
-  return Restorer(
-    name=name,
-    apply=apply,
-    params=weights,
-    draw_noise=draw if game.config.model.stochastic else None,
-    degradation=game.degradation,
-    apply_seeds=apply_seeds,
-    image_size=game.config.data.image_size,
-    training_attack={name: game.config.attack[name] for name in ("eps", "num_steps", "learning_rate")},
-    identity=json.dumps({group: game.config[group].to_dict() for group in ("model", "degradation")}, sort_keys=True),
-  )

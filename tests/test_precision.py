@@ -27,8 +27,8 @@ from prt_jax.posterior import Weights
 from prt_jax.precision import describe, multiplying
 from prt_jax.restore import restore_image
 from prt_jax.restorers import as_restorer
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.user_restorer import load_restorer
-from prt_jax.runs import run_restorer
 from prt_jax.store import Store
 from tests import tiny
 from tests.features.test_squeezenet import random_arrays

@@ -16,9 +16,9 @@ from prt_jax.metrics import per_pixel_std
 from prt_jax.posterior import Weights
 from prt_jax.randomness import Stream
 from prt_jax.restorers import Restorer
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.restorer import evaluation_keys
 from prt_jax.runner import DEVICES, ONE, Runner
-from prt_jax.runs import run_restorer
 from tests import tiny
 
 GAIN = jnp.array([1.0, 2.0, 3.0])  # of the three channels

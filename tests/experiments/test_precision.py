@@ -13,8 +13,8 @@ from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.game import init_state, make_game
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.runner import DEVICES, Runner
-from prt_jax.runs import run_restorer
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.normal(size=shape).astype(np.float32) for shape in ((5, 6), (6, 5)))
