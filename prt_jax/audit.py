@@ -154,7 +154,10 @@ class Auditor:
   def _parts(self, runner: Runner, key: dict, count: int) -> list[Part]:
     protocol = self.protocol
     parts = [measuring.plain_part(runner, key, count, protocol.num_std_seeds or protocol.num_seeds)]
-    parts += [measuring.attack_part(runner, key, run) for run in self._runs(count)]
+    shown = [_name(alpha) for alpha in _shown(protocol.alphas)]
+    parts += [
+      measuring.attack_part(runner, key, run, keeps_sample=run.name in shown) for run in self._runs(count)
+    ]
     if protocol.num_jacobian_steps and self.restorer.traceable:
       parts.append(measuring.jacobian_part(runner, key, count, protocol.num_jacobian_steps))
     if self._extractor:
@@ -163,7 +166,7 @@ class Auditor:
 
   def _pictures_part(self, runner, key, count):
     """What the gallery shows and the joint index needs; attacked ones in half precision, to be looked at."""
-    protocol, shown = self.protocol, {alpha: f"ifgsm_{255 * alpha:g}" for alpha in _shown(self.protocol.alphas)}
+    protocol, shown = self.protocol, {alpha: _name(alpha) for alpha in _shown(self.protocol.alphas)}
 
     def compute(batch, left):
       columns = {"measured": batch.y, "restored": batch.restored[:, 0]}
@@ -201,8 +204,8 @@ class Auditor:
         image["bicubic_psnr_y_db"] = psnr_y(np.asarray(bicubic_upsample(y[None], scale))[0].clip(0, 1), pair.x, border)
     for field, attack in CURVES.items():
       points = [
-        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[f"{attack}_{255 * alpha:g}"].items()}
-        for alpha in self.protocol.alphas if f"{attack}_{255 * alpha:g}" in columns
+        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[_name(alpha, attack)].items()}
+        for alpha in self.protocol.alphas if _name(alpha, attack) in columns
       ]  # fmt: skip
       if points:
         image[field] = points
@@ -252,6 +255,11 @@ class Auditor:
 def _shown(alphas):
   """Of which attacks the gallery has pictures: the smallest and the middle one."""
   return [alphas[index] for index in sorted({0, len(alphas) // 2})]
+
+
+def _name(alpha, attack="ifgsm"):
+  """Of the part of an attack (measuring.curve_runs)."""
+  return f"{attack}_{255 * alpha:g}"
 
 
 def _border(restorer, x, y, protocol):

@@ -134,7 +134,7 @@ def make_parts(runner: Runner, config: ConfigDict, dataset: Dataset, weights: st
   if evaluation.curve_num_examples:
     runs += curve_runs(evaluation.curve_alphas, evaluation.curve_num_steps, evaluation.curve_num_examples)
   parts = [measuring.plain_part(runner, key, count, evaluation.num_std_seeds)]
-  parts += [measuring.attack_part(runner, key, run, search) for run in runs]
+  parts += [measuring.attack_part(runner, key, run, search=search) for run in runs]
   if evaluation.num_jacobian_steps and evaluation.curve_num_examples:
     parts.append(measuring.jacobian_part(runner, key, evaluation.curve_num_examples, evaluation.num_jacobian_steps))
   if runner.settings.lpips is not None:

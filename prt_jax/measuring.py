@@ -103,8 +103,13 @@ def lpips_part(runner: Runner, key: dict, count: int) -> Part:
   return Part("lpips", key | {"lpips": digest_of(runner.settings.lpips)}, count, compute)
 
 
-def attack_part(runner: Runner, key: dict, run: AttackRun, search: AttackRun | None = None) -> Part:
-  """What one attack does. search: the run of "search", where this one stands beside it."""
+def attack_part(
+  runner: Runner, key: dict, run: AttackRun, *, search: AttackRun | None = None, keeps_sample: bool = False
+) -> Part:
+  """What one attack does.
+
+  search: the run of "search", where this one stands beside it. keeps_sample: leave (name, "sample") to later parts.
+  """
 
   def find(batch, run, **more):
     return runner.search(
@@ -121,8 +126,10 @@ def attack_part(runner: Runner, key: dict, run: AttackRun, search: AttackRun | N
     else:
       delta = find(batch, run, restarts=range(run.num_restarts))
     sample = runner.attacked(batch, delta, run.name)
-    left[run.name] = delta
-    left[run.name, "sample"] = sample
+    if run.name == "search":
+      left["search"] = delta
+    if keeps_sample:
+      left[run.name, "sample"] = sample
     return runner.measure(sample)
 
   fields = run._asdict() | {"num_seeds": runner.num_seeds, "psnr_size": runner.settings.psnr_size}
