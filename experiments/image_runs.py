@@ -29,7 +29,7 @@ SMOKE_FIELDS = {
   "data.source": "sample", "data.image_size": 32, "data.resize": 0, "model.width": 2, "model.critic_width": 2,
   "attack.num_steps": 1, "train.num_steps": 3, "train.batch_size": 8, "train.log_every_steps": 3,
   "train.checkpoint_every_steps": 3, "train.image_every_steps": 3, "eval.num_examples": 16, "eval.batch_size": 8,
-  "eval.num_std_seeds": 2, "eval.strong_num_examples": 0,
+  "eval.num_std_seeds": 2, "eval.strong_num_examples": 0, "eval.curve_num_examples": 0,
 }  # fmt: skip
 
 

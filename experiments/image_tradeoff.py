@@ -37,7 +37,7 @@ SMOKE = {
   "model.width": 2, "model.critic_width": 2, "attack.num_steps": 1, "train.num_steps": 4, "train.batch_size": 4,
   "train.log_every_steps": 4, "train.checkpoint_every_steps": 4, "train.image_every_steps": 4,
   "eval.num_examples": 8, "eval.batch_size": 8, "eval.strong_num_examples": 4, "eval.strong_num_steps": 2,
-  "eval.strong_num_restarts": 1, "eval.num_neighbors": 3,
+  "eval.strong_num_restarts": 1, "eval.num_neighbors": 3, "eval.curve_num_examples": 0,
 }  # fmt: skip
 
 

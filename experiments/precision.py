@@ -26,9 +26,8 @@ from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.game import Game, make_game
-from prt_jax.metrics import consistency_psnr, psnr
+from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
 from prt_jax.posterior import Weights
-from prt_jax.probe import PSNR_CAP
 from prt_jax.randomness import Stream
 from prt_jax.runs import load_run
 

@@ -132,6 +132,8 @@ def earlier_runs(path: pathlib.Path, config: ConfigDict) -> tuple[dict[str, list
   except (OSError, ValueError, KeyError) as error:
     raise UserError(f"--earlier={path}: not a table of this command: {error!r}") from error
   mine = published_config(config)
+  # Fields of evaluations since: what the table shows did not change with them.
+  mine["eval"] = {name: value for name, value in mine["eval"].items() if name in theirs.get("eval", {})}
   for group, fields in mine.items():
     if theirs.get(group) != json.loads(json.dumps(fields)):
       raise UserError(f"--earlier={path}: its config has {group}={theirs.get(group)}, this one {fields}")

@@ -242,7 +242,7 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
   restore = as_program(restore, y, first_draw(z))
   uniform = jax.random.uniform if key.ndim == 0 else jax.vmap(jax.random.uniform, (0, None))
   noise = uniform(key, y.shape if key.ndim == 0 else y.shape[1:])
-  delta = _clip_change(y, START_SHARE * alpha * (2 * noise - 1), alpha)
+  delta = clip_change(y, START_SHARE * alpha * (2 * noise - 1), alpha)
   eager = is_eager(restore)
   reference = (restore_seeds if eager else compiled_restore_seeds)(restore, y, z)
   distance = jax.tree_util.Partial(_distance, restore, z, jax.lax.stop_gradient(reference))
@@ -282,7 +282,7 @@ def sign_ascent(
 
 
 def _ascent_step(objective, y, delta, alpha, step_size):
-  return _clip_change(y, delta + step_size * jnp.sign(jax.grad(objective)(y + delta)), alpha)
+  return clip_change(y, delta + step_size * jnp.sign(jax.grad(objective)(y + delta)), alpha)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
@@ -296,7 +296,8 @@ def _ascent_loop(objective, y, delta, alpha, num_steps):
 _compiled_ascent_step = jax.jit(_ascent_step)
 
 
-def _clip_change(y, delta, alpha):
+def clip_change(y: jax.Array, delta: jax.Array, alpha: float | jax.Array) -> jax.Array:
+  """delta cut to [-alpha, alpha], and so that y + delta stays in [0, 1] (keep_in_range)."""
   return jnp.clip(keep_in_range(y, delta), -alpha, alpha)
 
 

@@ -7,89 +7,27 @@ writes report.json and report.html. In Python, audit(restore, y) takes a functio
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.attacks import first_draw
+from prt_jax import devices, distributions, measuring, results
+from prt_jax.attack_table import ATTACKS
+from prt_jax.audit_protocol import ALPHAS, Protocol
+from prt_jax.audit_summary import CURVES, Pictures, joint_index, scale_of, summarise
 from prt_jax.errors import UserError
+from prt_jax.features.extractors import Extractor
 from prt_jax.image_pairs import Pair
-from prt_jax.lipschitz import jacobian_lower_bound
-from prt_jax.measurements import (
-  attack,
-  capped_consistency_psnr,
-  psnr_y,
-  restore_repeatably,
-  unchecked_per_pixel_std,
-)
-from prt_jax.metrics import PSNR_CAP
-from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.measures import Settings, psnr_y
+from prt_jax.measuring import AttackRun, Part, curve_runs
 from prt_jax.pixels import as_pixels
-from prt_jax.precision import MEASURING, in_float32
-from prt_jax.programs import as_program
+from prt_jax.precision import in_float32
 from prt_jax.restorers.bicubic import bicubic_upsample
 from prt_jax.restorers.ranges import in_range
-from prt_jax.restorers.restorer import Restorer, as_restorer
-
-OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
-FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
-INCONSISTENT = 20.0  # dB
-_RANGES = ("measured_range", "restored_range")
-PATCH = 8  # pixels; side of the joint index's patches
-ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-  """Attributes:
-  alphas: sup-norm bounds of the attacks, pixels in [0, 1].
-  num_steps: of I-FGSM.
-  num_seeds: draws of Z of a stochastic restorer, in attacks and diversity (paper A: 10).
-  num_restarts: attacks from different starts; the strongest counts.
-  num_jacobian_steps: power iterations for the Jacobian's norm; 0 = leave it out.
-  noise_std: of the measurement noise, pixels in [0, 1]; consistency is then judged against it.
-  border: pixels on each side that PSNR-Y leaves out; None: the magnification, where there is one (scale_of), and 0 for
-    a restorer of one image size, a training run's.
-  seed: of every random number.
-  """
-
-  alphas: tuple[float, ...] = ALPHAS
-  num_steps: int = 50
-  num_seeds: int = 10
-  num_restarts: int = 1
-  num_jacobian_steps: int = 10
-  noise_std: float = 0.0
-  border: int | None = None
-  seed: int = 0
-
-  def __post_init__(self):
-    if not self.alphas or not all(0 < alpha <= 1 for alpha in self.alphas):
-      raise UserError(f"alphas={self.alphas}: attacks need bounds over 0, at most 1 (pixels in [0, 1])")
-    for name in ("num_steps", "num_seeds", "num_restarts"):
-      if getattr(self, name) < 1:
-        raise UserError(f"{name}={getattr(self, name)} must be at least 1")
-    if self.border is not None and self.border < 0:
-      raise UserError(f"border={self.border} must not be negative: 0 leaves out nothing")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-  """What one image's audit looked at, float32 [h,w,3] in [0, 1] or about it.
-
-  Attributes:
-    original: x, or None.
-    measurement: y.
-    restored: f(y), the first seed's.
-    attacked: (alpha, y + delta, f(y + delta)) of each attack.
-  """
-
-  original: np.ndarray | None
-  measurement: np.ndarray
-  restored: np.ndarray
-  attacked: list[tuple[float, np.ndarray, np.ndarray]]
+from prt_jax.restorers.restorer import FunctionDegradation, Restorer, as_restorer
+from prt_jax.runner import DEVICES, ONE, Runner, make_features
+from prt_jax.store import Store, digest_of
 
 
 def audit(
@@ -97,9 +35,11 @@ def audit(
   y: Any,
   *,
   x: Any = None,
-  degrade: Callable[[jax.Array], jax.Array] | None = None,
+  degrade: Callable | None = None,
   draw_noise: Callable | None = None,
   pixel_range: str = "0..1",
+  extractor: Extractor | None = None,
+  reference: Sequence[np.ndarray] | None = None,
   **protocol,
 ) -> dict:
   """Audits a restorer on measurements.
@@ -113,6 +53,8 @@ def audit(
       own if it is a Restorer, otherwise consistency is not judged.
     draw_noise: see Restorer; makes a function of (y, z) stochastic.
     pixel_range: of what the restorer itself takes and returns, see ranges.in_range; y and x are in [0, 1] anyhow.
+    extractor: of the features for Frechet distance, precision, recall, density and coverage (features.extractors).
+    reference: images [H,W,3] in [0, 1] that restorations should resemble as a set; None: the originals.
     **protocol: the fields of Protocol.
 
   Returns:
@@ -124,7 +66,7 @@ def audit(
   """
   restorer = as_restorer(restore, draw_noise=draw_noise, degrade=degrade)
   if degrade is not None:
-    restorer = dataclasses.replace(restorer, degrade=degrade)
+    restorer = dataclasses.replace(restorer, degradation=FunctionDegradation(degrade))
   restorer = in_range(restorer, pixel_range)
   originals = [None] * len(y) if x is None else list(x)
   if not len(y):
@@ -136,192 +78,199 @@ def audit(
     name = f"image {index}"
     original = None if original is None else np.asarray(as_pixels(original, f"the original of {name}"))
     pairs.append(Pair(name, original, np.asarray(as_pixels(measurement, f"the measurement of {name}"))))
-  protocol = Protocol(**protocol)
-  results, pictures = zip(*audit_images(restorer, pairs, protocol), strict=True)
-  return summarise(restorer, protocol, results, pictures)
+  auditor = Auditor(restorer, Protocol(**protocol), extractor=extractor, reference=reference)
+  for _ in auditor.audit(pairs):
+    pass
+  return auditor.report()
 
 
-def audit_images(restorer: Restorer, pairs: Iterable[Pair], protocol: Protocol):
-  """Audits images one at a time: yields (what was measured on it, a JSON-able dict, its Pictures)."""
-  programs = {}  # by shape: the restorer as it is when the first such image comes
-  for index, pair in enumerate(pairs):
-    # An image's random numbers depend on its place alone.
-    key = jax.random.fold_in(jax.random.key(protocol.seed), index)
-    yield _audit_image(restorer, pair, protocol, key, programs)
+class Auditor:
+  """One audit: goes over images, batch by batch, and reports what it has seen so far.
+
+  Images of one size go over all devices, with a restorer that can be traced; others one at a time.
+  """
+
+  def __init__(
+    self, restorer: Restorer, protocol: Protocol, *, extractor: Extractor | None = None,
+    reference: Sequence[np.ndarray] | None = None, store: Store | None = None,
+  ):
+    self.restorer, self.protocol, self._extractor, self._reference = restorer, protocol, extractor, reference
+    # What cannot be told from a later self is not kept.
+    self._store = store if store and restorer.identity else Store(None)
+    self._weights = digest_of(restorer.params) if restorer.identity else ""
+    self._programs, self._columns = {}, {}
+    self.images, self.pictures = [], []
+
+  def audit(self, pairs: Sequence[Pair]) -> Iterator[dict]:
+    """Audits images one after the other: yields what was measured on each, JSON-able. A pair without y is measured by
+    the restorer's own degradation."""
+    pairs = list(pairs)
+    shapes = {(pair.x is None or pair.x.shape, pair.y is None or pair.y.shape) for pair in pairs}
+    spread = self.restorer.traceable and len(shapes) == 1
+    size = devices.num_devices() if spread else 1
+    for first in range(0, len(pairs), size):
+      mine = pairs[first : first + size]
+      # An image's random numbers depend on its place alone.
+      examples = np.minimum(np.arange(first, first + size), first + len(mine) - 1)
+      yield from self._audit(mine, examples, DEVICES if size > 1 else ONE)
+
+  @in_float32
+  def _audit(self, mine: list[Pair], examples: np.ndarray, where: str) -> list[dict]:
+    protocol, padded = self.protocol, [mine[index - examples[0]] for index in examples]
+    x = None if mine[0].x is None else np.stack([pair.x for pair in padded])
+    y = None if mine[0].y is None else np.stack([pair.y for pair in padded])
+    shape = self._measurement_shape(x) if y is None else y.shape[1:]
+    border = None if x is None else _border(self.restorer, x.shape[1:], shape, protocol)
+    size = getattr(self.restorer.degradation, "psnr_size", math.prod(shape))
+    runner = Runner(
+      self.restorer, protocol.num_seeds if self.restorer.stochastic else 1,
+      Settings(size, border, protocol.noise_std**2 or None), protocol.seed, where, self._programs,
+    )
+    parts = self._parts(runner, measuring.common_key(runner, "images", self._weights), len(mine))
+    keys = [
+      {"image": digest_of((pair.x, pair.y)), "example": int(index)} for pair, index in zip(mine, examples, strict=False)
+    ]
+    columns = measuring.fill_each(self._store, parts, keys, lambda: runner.begin(x, y, examples))
+    shown = columns.pop("pictures")
+    for part, own in columns.items():
+      for name, values in own.items():
+        self._columns.setdefault(part, {}).setdefault(name, []).append(values)
+    found = [self._image(pair, columns, shown, index, border) for index, pair in enumerate(mine)]
+    self.images += found
+    return found
+
+  def _measurement_shape(self, x):
+    return self.restorer.degradation.clean(x[:1]).shape[1:]
+
+  def _runs(self, count) -> list[AttackRun]:
+    protocol, strong = self.protocol, self.protocol.num_strong_steps
+    alphas = [255 * alpha for alpha in protocol.alphas]
+    runs = curve_runs(alphas, protocol.num_steps, count, protocol.num_restarts, strong)
+    if trained := self.restorer.training_attack:
+      runs.append(AttackRun("search", "search", trained["eps"], trained["num_steps"], count, trained["learning_rate"]))
+      runs.append(AttackRun("random", "search", trained["eps"], 0, count))
+    return runs
+
+  def _parts(self, runner: Runner, key: dict, count: int) -> list[Part]:
+    protocol = self.protocol
+    parts = [measuring.plain_part(runner, key, count, protocol.num_std_seeds or protocol.num_seeds)]
+    shown = [_name(alpha) for alpha in _shown(protocol.alphas)]
+    parts += [
+      measuring.attack_part(runner, key, run, keeps_sample=run.name in shown) for run in self._runs(count)
+    ]
+    if protocol.num_jacobian_steps and self.restorer.traceable:
+      parts.append(measuring.jacobian_part(runner, key, count, protocol.num_jacobian_steps))
+    if self._extractor:
+      parts.append(measuring.features_part(runner, key, count, self._extractor))
+    return [*parts, self._pictures_part(runner, key, count)]
+
+  def _pictures_part(self, runner, key, count):
+    """What the gallery shows and the joint index needs; attacked ones in half precision, to be looked at."""
+    protocol, shown = self.protocol, {alpha: _name(alpha) for alpha in _shown(self.protocol.alphas)}
+
+    def compute(batch, left):
+      columns = {"measured": batch.y, "restored": batch.restored[:, 0]}
+      for number, (alpha, name) in enumerate(shown.items()):
+        if (name, "sample") not in left:
+          restarts = range(protocol.num_restarts)
+          delta = runner.search(batch, ATTACKS["ifgsm"], alpha, protocol.num_steps, restarts=restarts)
+          left[name, "sample"] = runner.attacked(batch, delta, name)
+        sample = left[name, "sample"]
+        columns[f"attacked_y_{number}"] = sample.attacked_y.astype(np.float16)
+        columns[f"attacked_{number}"] = sample.attacked[:, 0].astype(np.float16)
+      return devices.gather_examples(columns)
+
+    fields = {
+      "shown": list(shown.values()), "num_steps": protocol.num_steps, "num_restarts": protocol.num_restarts,
+      "num_seeds": runner.num_seeds,
+    }  # fmt: skip
+    return Part("pictures", key | fields, count, compute)
+
+  def _image(self, pair, columns, shown, index, border) -> dict:
+    """One image's numbers, and its pictures kept."""
+    y, restored = shown["measured"][index], shown["restored"][index]
+    attacked = [
+      (alpha, np.float32(shown[f"attacked_y_{number}"][index]), np.float32(shown[f"attacked_{number}"][index]))
+      for number, alpha in enumerate(_shown(self.protocol.alphas))
+    ]
+    self.pictures.append(Pictures(pair.x, y, restored, attacked))
+    plain = {name: float(values[index]) for name, values in columns["plain"].items()}
+    low, high = plain.pop("restored_minimum"), plain.pop("restored_maximum")
+    image = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, **plain}
+    image |= {"measured_range": [float(y.min()), float(y.max())], "restored_range": [low, high]}
+    if pair.x is not None:
+      image["border"] = border
+      if (scale := scale_of(pair.x.shape, y.shape)) > 1:
+        image["bicubic_psnr_y_db"] = psnr_y(np.asarray(bicubic_upsample(y[None], scale))[0].clip(0, 1), pair.x, border)
+    for field, attack in CURVES.items():
+      points = [
+        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[_name(alpha, attack)].items()}
+        for alpha in self.protocol.alphas if _name(alpha, attack) in columns
+      ]  # fmt: skip
+      if points:
+        image[field] = points
+    attacks = [own["lipschitz_worst_draw"][index] for own in columns.values() if "lipschitz_worst_draw" in own]
+    image["lipschitz_from_attacks"] = float(max(attacks))
+    jacobian = columns.get("jacobian")
+    image["lipschitz_from_jacobian"] = float(jacobian["lipschitz_from_jacobian"][index]) if jacobian else None
+    image["lipschitz_lower_bound"] = max(image["lipschitz_from_attacks"], image["lipschitz_from_jacobian"] or 0.0)
+    return image
+
+  def report(self, *, complete: bool = True) -> dict:
+    """What report.json holds, of the images so far; unless complete without distances between sets of them."""
+    columns = {
+      part: {name: np.concatenate(values) for name, values in own.items()} for part, own in self._columns.items()
+    }
+    found, missing = results.of_columns(columns), []
+    if complete and self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
+      found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor.distance_name)
+    report = summarise(self.restorer, self.protocol, self.images, self.pictures)
+    report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
+    report["definitions"] = {name: results.RESULTS[name].definition for name in found}
+    return report | {"missing": missing}
+
+  def _sets(self, features: dict, missing: list[str]) -> distributions.Sets | None:
+    """The features that are compared; None where there are too few images, which is added to missing."""
+    if self._reference is None and "original" not in features:
+      missing.append("distances between sets of images are left out: there are no originals and no reference images")
+      return None
+    few = min(len(self.images), len(self.images if self._reference is None else self._reference))
+    least = max(self.protocol.min_images, self.protocol.num_neighbors + 1)
+    if few < least:
+      missing.append(
+        f"Frechet distance, precision, recall, density and coverage are left out: they need {least} images "
+        f"(min_images), there are {few}"
+      )
+      return None
+    if self._reference is not None and "reference" not in self._programs:
+      runner = Runner(self.restorer, 1)
+      extract = make_features(self._extractor, runner)
+      images = [np.asarray(image, np.float32)[None] for image in self._reference]
+      self._programs["reference"] = np.concatenate([extract(runner.split(image)) for image in images])
+    reference = features["original"] if self._reference is None else self._programs["reference"]
+    features = {name: rows for name, rows in features.items() if len(rows) == len(self.images)}
+    return distributions.Sets(**features, reference=reference)
 
 
-def scale_of(x: np.ndarray, y: np.ndarray) -> int:
-  """By how much larger x [H,W,3] is than y [h,w,3], if it is by the same whole number along both sides; otherwise 1."""
-  scale = max(1, x.shape[0] // y.shape[0])
-  return scale if x.shape[:2] == (scale * y.shape[0], scale * y.shape[1]) else 1
+def _shown(alphas):
+  """Of which attacks the gallery has pictures: the smallest and the middle one."""
+  return [alphas[index] for index in sorted({0, len(alphas) // 2})]
 
 
-def _range(images: jax.Array) -> list[float]:
-  return [float(images.min()), float(images.max())]
+def _name(alpha, attack="ifgsm"):
+  """Of the part of an attack (measuring.curve_runs)."""
+  return f"{attack}_{255 * alpha:g}"
 
 
-def _border(restorer, pair, protocol):
-  """The protocol's border for one image, in pixels."""
+def _border(restorer, x, y, protocol):
+  """The protocol's border for images of shapes x and y, in pixels."""
   if protocol.border is not None:
     return protocol.border
-  scale = scale_of(pair.x, pair.y)
+  scale = scale_of(x, y)
   return 0 if restorer.image_size or scale == 1 else scale
 
 
-@in_float32
-def _audit_image(restorer, pair: Pair, protocol: Protocol, key: jax.Array, programs: dict) -> tuple[dict, Pictures]:
-  noise_key, attack_key, jacobian_key = jax.random.split(key, 3)
-  y = jnp.asarray(pair.y[None], jnp.float32)
-  z = restorer.noise(noise_key[None], y.shape[1:], protocol.num_seeds)
-  x = restore_repeatably(restorer.restore, y, z)
-  if y.shape not in programs:
-    programs[y.shape] = as_program(restorer.restore, y, first_draw(z))
-  restore = programs[y.shape]
-  result = {"name": pair.name, "psnr_y_db": None, "consistency_db": None, "per_pixel_std": 0.0}
-  result |= {"measured_range": _range(y), "restored_range": _range(x)}
-  if pair.x is not None:
-    result["border"] = border = _border(restorer, pair, protocol)
-    result["psnr_y_db"] = float(np.mean([psnr_y(draw, pair.x, border) for draw in np.asarray(x[:, 0]).clip(0, 1)]))
-    if (scale := scale_of(pair.x, pair.y)) > 1:
-      interpolated = np.asarray(bicubic_upsample(y, scale))[0].clip(0, 1)
-      result["bicubic_psnr_y_db"] = psnr_y(interpolated, pair.x, border)
-  if restorer.degrade is not None:
-    degraded = restorer.degrade(x[:, 0])  # as it comes: clipping a projection to [0, 1] would undo it
-    if degraded.shape[1:] != y.shape[1:]:
-      raise UserError(f"degrade returns shape {degraded.shape[1:]} for a restoration of a measurement {y.shape[1:]}")
-    seeds_of_y = jnp.broadcast_to(y, degraded.shape)
-    result["consistency_db"] = float(jnp.mean(capped_consistency_psnr(seeds_of_y, degraded)))
-    if protocol.noise_std:
-      result["residual_over_noise"] = float(jnp.mean((degraded - y) ** 2)) / protocol.noise_std**2
-  if restorer.stochastic and len(x) > 1:
-    result["per_pixel_std"] = float(unchecked_per_pixel_std(x)[0])
-
-  result["robustness"], attacked = [], []
-  for alpha in protocol.alphas:
-    change, attacked_y, attacked_x = attack(
-      restore, y, x, z, attack_key,
-      alpha=alpha, num_steps=protocol.num_steps, num_restarts=protocol.num_restarts,
-    )
-    result["robustness"].append({"alpha": alpha, **change})
-    attacked.append((alpha, np.asarray(attacked_y[0]), np.asarray(attacked_x[0, 0])))
-  result["lipschitz_from_attacks"] = max(change["lipschitz"] for change in result["robustness"])
-  result["lipschitz_from_jacobian"] = None
-  if protocol.num_jacobian_steps and not restorer.eager:
-    bound, _ = jacobian_lower_bound(restore, y, first_draw(z), jacobian_key, num_steps=protocol.num_jacobian_steps)
-    result["lipschitz_from_jacobian"] = float(bound[0])
-  result["lipschitz_lower_bound"] = max(result["lipschitz_from_attacks"], result["lipschitz_from_jacobian"] or 0.0)
-  return result, Pictures(pair.x, pair.y, np.asarray(x[0, 0]), attacked)
-
-
-def summarise(
-  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures]
-) -> dict:
-  """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
-
-  A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
-  the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
-  """
-
-  def known(name):
-    return [image[name] for image in images if image.get(name) is not None]
-
-  def mean(name):
-    return float(np.mean(known(name))) if known(name) else None
-
-  curve = []
-  for index, alpha in enumerate(protocol.alphas):
-    points = [image["robustness"][index] for image in images]
-    curve.append({
-      "alpha": alpha,
-      "input_psnr_db": float(np.mean([point["input_psnr_db"] for point in points])),
-      **_psnr_statistics("output_psnr_db", [point["output_psnr_db"] for point in points]),
-      "lipschitz": max(point["lipschitz"] for point in points),
-    })
-  report = {
-    "restorer": restorer.name,
-    "range": restorer.pixel_range,
-    **{name: [min(image[name][0] for image in images), max(image[name][1] for image in images)] for name in _RANGES},
-    "stochastic": restorer.stochastic,
-    "num_images": len(images),
-    "protocol": dataclasses.asdict(protocol) | {"precision": "its own" if restorer.eager else MEASURING["precision"]},
-    **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
-    **({"bicubic_psnr_y_db": mean("bicubic_psnr_y_db")} if known("bicubic_psnr_y_db") else {}),
-    "border": sorted({image["border"] for image in images if "border" in image}),
-    **_psnr_statistics("consistency_db", known("consistency_db")),
-    **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
-    "per_pixel_std": mean("per_pixel_std"),
-    "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
-    "joint_index": joint_index(pictures),
-    "robustness": curve,
-    "images": list(images),
-  }
-  return {**report, "remarks": remarks(report)}
-
-
-def remarks(report: dict) -> list[str]:
-  """What about a report's numbers looks like a mistake in the use of the restorer: one line each, mostly none."""
-  low, high = report["restored_range"]
-  seen = f"the restorations reach from {low:.3g} to {high:.3g} where black is 0 and white 1"
-  check = f"check the restorer's range (--range, pixel_range), channels and degradation; {seen}"
-  found = []
-  if low < -OVERSHOOT or high > 1 + OVERSHOOT:
-    found.append(f"{seen}: if the restorer has another range, --range (pixel_range) says so")
-  below = report.get("bicubic_psnr_y_db", -math.inf) - (report["psnr_y_db"] or 0)
-  if below > FAR_BELOW:
-    found.append(f"PSNR-Y is {below:.1f} dB below that of bicubic interpolation: {check}")
-  consistency = math.inf if report["consistency_db"] is None else report["consistency_db"]
-  if consistency < INCONSISTENT and "residual_over_noise" not in report:
-    found.append(f"the restorations, degraded, agree with their measurements to {consistency:.1f} dB alone: {check}")
-  return found
-
-
-def _psnr_statistics(name: str, values: Sequence[float]) -> dict:
-  statistics = {"": np.mean, "_median": np.median, "_minimum": np.min}
-  return {
-    **{f"{name}{ending}": float(reduce(values)) if values else None for ending, reduce in statistics.items()},
-    f"{name}_num_exact": sum(value >= PSNR_CAP for value in values),
-  }
-
-
-def joint_index(pictures: Sequence[Pictures]) -> dict | None:
-  """The joint perceptual index by patches of raw pixels: no weights, no perception, but texture's statistics.
-
-  The root of the Frechet distance between Gaussians fitted to (image patch, upsampled measurement patch) of the
-  originals and of the restorations (the first seed's, clipped). Paper B's sqrt(JFID) has InceptionV3 features instead.
-
-  Returns:
-    {"value", "num_patches", "meaning"}; None without originals, where a measurement is no smaller image of its
-    restoration, or with fewer patches than a covariance needs.
-  """
-  patches = [_joint_patches(picture) for picture in pictures]
-  if any(patch is None for patch in patches):
-    return None
-  x, x_hat, y = (np.concatenate(parts) for parts in zip(*patches, strict=True))
-  if len(x) <= x.shape[1] + y.shape[1]:
-    return None
-  return {
-    "value": joint_frechet_distance(x, y, x_hat) ** 0.5,
-    "num_patches": len(x),
-    "meaning": f"Root of the Frechet distance between {PATCH}x{PATCH} pixel patches of originals and restorations, "
-    "each joined with its measurement: 0 where the restorations have the originals' texture and agree with the "
-    "measurements. Second-order statistics of raw pixels, not FID features: compare values of the same images only.",
-  }
-
-
-def _joint_patches(picture):
-  """[N, PATCH^2 3] of the original, the restoration and the upsampled measurement; None where they cannot be joined."""
-  x, y = picture.original, picture.measurement
-  if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
-    return None
-  upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
-  rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH
-
-  def cut(image):
-    blocks = image[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH, 3)
-    return blocks.swapaxes(1, 2).reshape(rows * columns, -1)
-
-  return cut(x), cut(np.clip(picture.restored, 0, 1)), cut(upsampled)
-
+__all__ = ["ALPHAS", "Auditor", "Pictures", "Protocol", "audit", "joint_index"]
 
 if __name__ == "__main__":
   from prt_jax.audit_command import main

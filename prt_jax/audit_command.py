@@ -1,14 +1,17 @@
 """The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
 
 import dataclasses
+import pathlib
 import time
 
 from prt_jax import restorer_flags
-from prt_jax.audit import ALPHAS, Protocol, audit_images, summarise
+from prt_jax.audit import ALPHAS, Auditor, Protocol
 from prt_jax.audit_report import write_report
 from prt_jax.command_line import Parser
 from prt_jax.data.image_files import describe_skipped
 from prt_jax.errors import UserError
+from prt_jax.features.extractors import make_extractor
+from prt_jax.store import Store
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
 
@@ -21,25 +24,36 @@ def main(argv: list[str]) -> None:
   protocol = Protocol(
     alphas=_alphas(arguments.alphas),
     num_steps=arguments.num_steps,
+    num_strong_steps=arguments.num_strong_steps,
     num_seeds=arguments.num_seeds,
     num_restarts=arguments.num_restarts,
     num_jacobian_steps=arguments.num_jacobian_steps,
     border=arguments.border,
     seed=arguments.seed,
+    num_neighbors=arguments.num_neighbors,
+    min_images=arguments.min_images,
   )
+  extractor = None
+  if arguments.feature_extractor != "none":
+    extractor = make_extractor(arguments, pathlib.Path("~/.cache/prt_jax").expanduser())
   restorer, pairs, noise_std, skipped = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
-  results, pictures, start = [], [], time.perf_counter()
-  for result, picture in audit_images(restorer, pairs, protocol):
-    results.append(result)
-    pictures.append(picture)
+  start = time.perf_counter()
+  if restorer.image_size and arguments.degradation != "none":
+    # Measured with the batch, as an evaluation does.
+    pairs = [dataclasses.replace(pair, y=None) for pair in pairs]
+  auditor = Auditor(
+    restorer, protocol, extractor=extractor, reference=restorer_flags.reference(arguments, restorer),
+    store=Store(output / "columns"),
+  )
+  for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
-    report = summarise(restorer, protocol, results, pictures)
+    report = auditor.report(complete=done == len(pairs))
     if skipped:
       report["remarks"].append(f"left out {describe_skipped(skipped)}")
-    write_report(output, report, pictures)
-    print(_progress(result, len(results), len(pairs), time.perf_counter() - start), flush=True)
+    write_report(output, report, auditor.pictures)
+    print(_progress(image, done, len(pairs), time.perf_counter() - start), flush=True)
   print(_summary(report))
   for remark in report["remarks"]:
     print(f"remark: {remark}")
@@ -54,6 +68,22 @@ def _parser() -> Parser:
     help="comma-separated sup-norm bounds of the attacks, in 1/255; default %(default)s",
   )
   parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
+  parser.add_argument(
+    "--num_strong_steps", type=int,
+    help="steps of the stronger attack beside it; default: a fifth more than --num_steps; 0 = none",
+  )
+  parser.add_argument(
+    "--feature_extractor", default="pixels", choices=["pixels", "squeezenet", "inception", "none"],
+    help="features of Frechet distance, precision, recall, density and coverage; default %(default)s",
+  )
+  parser.add_argument("--feature_weights", default="", help="the extractor's file; inception is downloaded without")
+  parser.add_argument(
+    "--reference", help="folder of images that restorations should resemble as a set; default: the originals"
+  )
+  parser.add_argument("--num_neighbors", type=int, default=3, help="k of precision, recall, ...; default 3")
+  parser.add_argument(
+    "--min_images", type=int, default=50, help="fewer images give no distances between sets; default 50"
+  )
   parser.add_argument("--num_seeds", type=int, default=10, help="draws of Z of a stochastic restorer; default 10")
   parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
   parser.add_argument(

@@ -10,9 +10,11 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from prt_jax.attack_table import ATTACKS
 from prt_jax.audit import Pictures
 from prt_jax.curves import COLORS, Curve, draw_curves
 from prt_jax.metrics import PSNR_CAP
+from prt_jax.report import formatted, label
 
 WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
 NUM_WORST = 6  # images in the gallery
@@ -65,8 +67,10 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     f'<p class="note">{report["num_images"]} images, {_kind(report)}; I-FGSM with {protocol["num_steps"]} steps, '
     f'{protocol["num_restarts"]} start(s), seed {protocol["seed"]}; {_ARITHMETIC[protocol["precision"]]}.</p>',
     *(f'<p><b>Remark:</b> {html.escape(remark)}.</p>' for remark in report["remarks"]),
+    *(f'<p class="note">{html.escape(line)}.</p>' for line in report.get("missing", ())),
     "<h2>Summary</h2>", _summary(report),
     "<h2>Robustness</h2>", _robustness(report),
+    "<h2>Every result, by its definition</h2>", _results(report),
     "<h2>Images, most erratic first</h2>", _image_table(report, order),
     "<h2>Pictures, most erratic first</h2>", _gallery(report, pictures, order[:NUM_WORST]),
     "</body></html>\n",
@@ -129,13 +133,18 @@ def _robustness(report):
     for index, image in enumerate(report["images"])
   ]
   curves.append(Curve(points(report["robustness"]), "mean", COLORS[1], 2.5))
-  rows = "".join(
-    f"<tr><td>{255 * point['alpha']:.3g}/255</td><td>{_number(point['input_psnr_db'])}</td>"
-    f"<td>{_number(point['output_psnr_db'])}</td><td>{_number(point['output_psnr_db_median'])}</td>"
-    f"<td>{_number(point['output_psnr_db_minimum'])}</td><td>{point['output_psnr_db_num_exact']}</td>"
-    f"<td>{_number(point['lipschitz'])}</td></tr>"
-    for point in report["robustness"]
-  )
+  if "robustness_strong" in report:
+    curves.append(Curve(points(report["robustness_strong"]), "mean, stronger attack", COLORS[2], 2.5))
+  strong = report.get("robustness_strong")
+  rows = []
+  for index, point in enumerate(report["robustness"]):
+    other = [strong[index]["output_psnr_db"], strong[index]["lipschitz_worst_draw"]] if strong else []
+    cells = [
+      _number(point["input_psnr_db"]), *(_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")),
+      point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"]), *map(_number, other),
+    ]  # fmt: skip
+    rows.append("".join(f"<td>{cell}</td>" for cell in (f"{255 * point['alpha']:.3g}/255", *cells)))
+  rows = "".join(f"<tr>{row}</tr>" for row in rows)
   return (
     '<p class="note">Each attack looks for the change of the measurement, at most alpha in any value, that changes the '
     "restoration most. Input PSNR: how little the measurement was changed. Output PSNR: how alike the two restored "
@@ -143,9 +152,21 @@ def _robustness(report):
     "Another attack may find a worse change: none of these curves is too pessimistic.</p>"
     + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
     + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>median</th><th>least</th>"
-    f"<th>at {PSNR_CAP:.0f} dB</th><th>largest K</th></tr>"
-    + rows + "</table>"
+    f"<th>at {PSNR_CAP:.0f} dB</th><th>largest K</th>"
+    + ("<th>output PSNR, dB, stronger attack</th><th>its largest K</th>" if strong else "")
+    + f"</tr>{rows}</table>"
+    + (f'<p class="note">The stronger attack: {html.escape(ATTACKS["strong_sup"].definition)}</p>' if strong else "")
   )
+
+
+def _results(report):
+  found = report.get("results", {})
+  rows = "".join(
+    f"<tr><td>{html.escape(label(name, result))}</td><td>{formatted(name, result['value'])}</td><td>{result['n']}</td>"
+    f'<td class="text">{html.escape(report["definitions"][name])}</td></tr>'
+    for name, result in found.items()
+  )
+  return f'<table><tr><th>result</th><th>value</th><th>n</th><th class="text">what it is</th></tr>{rows}</table>'
 
 
 def _image_table(report, order):
@@ -176,8 +197,7 @@ def _gallery(report, pictures, order):
   for index in order:
     picture = pictures[index]
     parts.append(f"<h3>{html.escape(report['images'][index]['name'])}</h3>")
-    for attack in sorted({0, len(picture.attacked) // 2}):
-      parts.append(f"<div>{_attack_row(picture, *picture.attacked[attack])}</div>")
+    parts += [f"<div>{_attack_row(picture, *attack)}</div>" for attack in picture.attacked]
   return "".join(parts)
 
 

@@ -1,6 +1,6 @@
 """Several evaluated runs side by side: python -m prt_jax.compare RUN RUN ... [--output=DIR]
 
-A RUN is a workdir (its newest evaluation is taken) or an eval/STEP folder of one. The table is
+A RUN is a workdir (its newest evaluation is taken), an eval/STEP folder of one, or an audit's output. The table is
 printed; --output also writes compare.json and compare.html there.
 """
 
@@ -25,7 +25,15 @@ def find(run: str) -> dict:
     folder = steps[-1].parent
   content = report.read(folder)
   if "results" not in content:
-    raise UserError(f"{folder / 'report.json'} is no evaluation of a training run (an audit, perhaps): name a workdir")
+    raise UserError(
+      f"{folder / 'report.json'} is no evaluation of a training run, and no audit of this version: name a workdir, or "
+      "audit again"
+    )
+  if "restorer" in content:
+    content |= {
+      "run": str(folder), "variant": content["restorer"], "task": f"audit of {content['num_images']} images", "step": 0,
+      "published": {"source": "", "values": {}},
+    }  # fmt: skip
   try:
     alone = compare([content])
     (text(alone) + page(alone)).encode()  # all that is shown of it
@@ -51,24 +59,48 @@ def compare(reports: list[dict]) -> dict:
   }
 
 
+# Fields that differ without making the columns unequal, and why.
+EXCEPTIONS = {
+  "weights": "every run has its own",
+  "version": "of what is kept of a measurement: what it means has stayed",
+}
+# Fields of later versions: a report without them has measured nothing that they would have changed.
+LATER = ("eval.curve_", "eval.num_jacobian_steps", "num_strong_steps", "num_std_seeds", "num_neighbors", "min_images")
+WORDS = {
+  "eval.num_examples": "numbers of examples",
+  "attack.eps": "attack radii",
+  "attack.num_steps": "attack steps",
+  "dtype": "types that the nets compute in",
+  "precision": "precisions of products",
+}
+
+
 def warnings(reports: list[dict]) -> list[str]:
-  """One line for each thing that differs between the runs and should not."""
+  """One line for each thing that differs between the runs and should not: all of their protocols but EXCEPTIONS."""
+  protocols = [dict(_flat(content["protocol"])) for content in reports]
+  compared = {"tasks": [content["task"] for content in reports]}
+  for field in dict.fromkeys(field for protocol in protocols for field in protocol):
+    values = [protocol.get(field) for protocol in protocols]
+    if field.startswith(LATER):
+      values = [value for value in values if value is not None]
+    if field not in EXCEPTIONS:
+      compared[WORDS.get(field, field)] = values
+  compared["features"] = [content["results"].get("frechet", {}).get("label") for content in reports]
+  compared["training steps"] = [content["step"] for content in reports]
   lines = []
-  for what, get in (
-    ("tasks", lambda content: content["task"]),
-    ("data", lambda content: content["protocol"]["data"]),
-    ("numbers of examples", lambda content: content["protocol"]["eval"]["num_examples"]),
-    ("features", lambda content: content["results"].get("frechet", {}).get("label")),
-    ("attack radii", lambda content: content["protocol"]["attack"]["eps"]),
-    ("attack steps", lambda content: content["protocol"]["attack"]["num_steps"]),
-    ("types that the nets compute in", lambda content: content["protocol"].get("dtype")),
-    ("precisions of products", lambda content: content["protocol"].get("precision")),
-    ("training steps", lambda content: content["step"]),
-  ):
-    values = list(dict.fromkeys(str(get(content)) for content in reports))
-    if len(values) > 1:
-      lines.append(f"{what} differ: {', '.join(values)}")
+  for what, values in compared.items():
+    if len(different := list(dict.fromkeys(map(str, values)))) > 1:
+      lines.append(f"{what} differ: {', '.join(different)}")
   return lines
+
+
+def _flat(protocol: dict, prefix: str = ""):
+  """The fields of a protocol as (group.name, value); those that change no value are left out."""
+  for name, value in protocol.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f"{prefix}{name}.")
+    elif prefix != "eval." or name not in report.NO_PROTOCOL:
+      yield prefix + name, value
 
 
 def cells(compared: dict) -> list[list[str]]:

@@ -135,6 +135,11 @@ def base():
   evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none
   evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
+  # Inputs under the sup-norm attacks, I-FGSM and a stronger one (attack_table), and for the Jacobian's norm; 0 = none.
+  evaluation.curve_num_examples = 256
+  evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255
+  evaluation.curve_num_steps = 50  # steps of I-FGSM; the stronger one takes a fifth more
+  evaluation.num_jacobian_steps = 10  # power iterations for the Jacobian's norm; 0 = none
   return config
 
 
@@ -171,7 +176,8 @@ def _demo(config):
   config.train.update(
     num_steps=660, batch_size=16, log_every_steps=60, checkpoint_every_steps=180, image_every_steps=180
   )
-  config.eval.update(num_examples=256, batch_size=32, strong_num_examples=32)
+  config.eval.update(num_examples=256, batch_size=32, strong_num_examples=32, curve_num_examples=32)
+  config.eval.update(curve_num_steps=10, curve_alphas=(1.0, 4.0, 16.0))
 
 
 def _mini(config):
@@ -182,7 +188,8 @@ def _mini(config):
   config.train.update(
     num_steps=9_000, batch_size=16, log_every_steps=120, checkpoint_every_steps=600, image_every_steps=1_800
   )
-  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100)
+  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100, curve_num_examples=50)
+  config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
 
 
 def _lite(config):

@@ -33,7 +33,8 @@ INTERVALS = {
   "eval": {
     "step": "[0, inf)", "num_examples": "[1, inf)", "batch_size": "[1, inf)", "num_std_seeds": "[1, inf)",
     "num_neighbors": "[1, inf)", "strong_num_examples": "[0, inf)", "strong_num_steps": "[1, inf)",
-    "strong_num_restarts": "[0, inf)",
+    "strong_num_restarts": "[0, inf)", "curve_num_examples": "[0, inf)", "curve_num_steps": "[1, inf)",
+    "num_jacobian_steps": "[0, inf)",
   },
 }  # fmt: skip
 _TYPES = {

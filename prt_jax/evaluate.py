@@ -1,21 +1,20 @@
 """Evaluates a checkpoint in one finite ordered pass over validation inputs, and writes its report.
 
 Rows are taken in an order that depends on the data set's size alone; noise and attack starts
-depend on the row alone. So values depend on neither batch size nor devices, and a killed pass
-goes on where it was.
+depend on the row alone. So values depend on neither batch size nor devices, and what was measured
+once (store.py) is not measured again.
 """
 
-import hashlib
+import contextlib
+import json
 import pathlib
-import shutil
 import time
 
-import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import devices, gallery, report, statistics
+from prt_jax import devices, distributions, gallery, measuring, report, results
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
@@ -27,21 +26,17 @@ from prt_jax.errors import UserError
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
 from prt_jax.game import Game, make_game
-from prt_jax.metrics import precision_recall
-from prt_jax.pass_store import PassStore
+from prt_jax.measures import Settings
+from prt_jax.measuring import AttackRun, curve_runs, timed
 from prt_jax.precision import MEASURING
-from prt_jax.probe import Probe, make_features, make_lpips
+from prt_jax.restorers.from_run import run_restorer
+from prt_jax.runner import DEVICES, Batch, Runner, make_features
 from prt_jax.runs import load_run
+from prt_jax.store import Store, digest_of
 from prt_jax.workdir_lock import one_writer
 from prt_jax.writers import write_evaluation
 
 ORDER_SEED = 20221116  # of the order in which rows are taken
-PROGRESS_SECONDS = 20.0
-PASS_COLUMNS = (
-  "robustness_db", "ai_psnr_db", "lipschitz", "random_robustness_db", "beats_random", "per_pixel_std", "seed_diversity",
-  "consistency_db", "consistency_max_error", "psnr_db", "ssim",
-)
-STRONG_COLUMNS = ("robustness_db", "ai_psnr_db", "lipschitz")
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> dict:
@@ -50,7 +45,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   Args:
     config: the run's.
     workdir: where the run lives.
-    into: the folder in workdir, for a second evaluation of a step beside the first.
+    into: the folder in workdir, for a second evaluation of a step beside the first; both share what they measure.
 
   Returns:
     The report (see report.py).
@@ -60,7 +55,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   """
   started = time.monotonic()
   config = evaluation_config(config)
-  game = make_game(config, axis_name=devices.AXIS, dtype=MEASURING["dtype"])
+  game = make_game(config, dtype=MEASURING["dtype"])
   check_images(game)
   check_fields(config)
   if not (workdir / "config.json").exists():
@@ -76,37 +71,92 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   folder = workdir / into / f"{step}"
   protocol = make_protocol(config, dataset, weights, extractor, lpips_params)
   if done := report.read(folder, protocol):
+    write_line(workdir, folder, step, done["results"])  # again, where the process was killed before it
     logging.info("%s", report.text(done))
     logging.info("evaluated already: %s (delete %s to do it again)", folder / "report.html", folder)
     return done
   seconds = {}
-  probe = Probe(game, weights)
-  with one_writer(folder), one_line_errors(folder):
-    main = run_pass(probe, dataset, folder / "partial", protocol, extractor, lpips_params, seconds)
-    strong = run_strong_pass(probe, dataset, folder / "partial-strong", protocol, seconds)
+  settings = Settings(game.degradation.psnr_size, 0, game.config.degradation.noise_std**2 or None, lpips_params)
+  restorer = run_restorer(game, weights, f"{workdir.name} (step {step})")
+  runner = Runner(restorer, config.attack.num_seeds, settings, where=DEVICES)
+  rows = evaluation_rows(dataset.val, config.eval.num_examples)
+
+  def load(first: int) -> Batch:
+    return begin(runner, dataset, padded_rows(rows, first, config.eval.batch_size))
+
+  also_there = one_writer(folder) if into != "eval" else contextlib.nullcontext()
+  with one_writer(workdir / "eval" / f"{step}"), also_there, one_line_errors(folder):
+    store = Store(workdir / "eval" / f"{step}" / "columns")
+    parts = make_parts(runner, config, dataset, digest_of(weights), extractor)
+    columns = measuring.fill(store, parts, load, config.eval.batch_size, seconds)
+    found = results.of_columns(columns)
     if extractor:
-      reference = reference_features(config, dataset, extractor, seconds)
-    results = summarize(main.arrays, strong and strong.arrays)
-    if extractor:
+      reference = reference_features(runner, config, dataset, extractor, seconds)
       with timed(seconds, "distances"):
-        results |= compare_features(main.arrays, reference, extractor, config.eval.num_neighbors)
+        sets = distributions.Sets(**columns.pop("features"), reference=reference)
+        found |= distributions.compare(sets, config.eval.num_neighbors, extractor.distance_name)
     with timed(seconds, "pictures"):
-      rows = evaluation_rows(dataset.val, config.eval.num_examples)
-      shown = gallery.make(probe, dataset.val, rows, main.arrays["values"][:, 0])
+      shown = gallery.make(
+        runner, config, lambda rows: begin(runner, dataset, rows), rows, columns["search"]["robustness_db"]
+      )
     seconds["total"] = time.monotonic() - started
-    return write(workdir, folder, step, game, dataset, protocol, results, main, strong, shown, missing, seconds)
+    examples = results.examples(columns) | {"row": rows}
+    content = report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
+    content["curves"] = results.curves(columns, config.eval.curve_alphas)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "examples.npz", **examples)
+    report.write(folder, content, shown)
+    write_line(workdir, folder, step, found)
+  logging.info("%s", report.text(content))
+  logging.info("report: %s", folder / "report.html")
+  return content
+
+
+def begin(runner: Runner, dataset: Dataset, rows: np.ndarray) -> Batch:
+  """The batch of some rows of the validation set."""
+  return runner.begin(np.asarray(dataset.val[rows], np.float32) / 255, None, rows)
+
+
+def make_parts(runner: Runner, config: ConfigDict, dataset: Dataset, weights: str, extractor: Extractor | None):
+  """What an evaluation measures of every input, and of the first ones."""
+  evaluation, attack, count = config.eval, config.attack, config.eval.num_examples
+  key = measuring.common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, weights)
+  search = AttackRun("search", "search", attack.eps, attack.num_steps, count, attack.learning_rate)
+  runs = [search, AttackRun("random", "search", attack.eps, 0, count)]
+  if evaluation.strong_num_examples:
+    strong = evaluation.strong_num_examples, 0.0, evaluation.strong_num_restarts, True
+    runs.append(AttackRun("strong", "longer", attack.eps, evaluation.strong_num_steps, *strong))
+  if evaluation.curve_num_examples:
+    runs += curve_runs(evaluation.curve_alphas, evaluation.curve_num_steps, evaluation.curve_num_examples)
+  parts = [measuring.plain_part(runner, key, count, evaluation.num_std_seeds)]
+  parts += [measuring.attack_part(runner, key, run, search=search) for run in runs]
+  if evaluation.num_jacobian_steps and evaluation.curve_num_examples:
+    parts.append(measuring.jacobian_part(runner, key, evaluation.curve_num_examples, evaluation.num_jacobian_steps))
+  if runner.settings.lpips is not None:
+    parts.append(measuring.lpips_part(runner, key, count))
+  if extractor:
+    parts.append(measuring.features_part(runner, key, count, extractor))
+  return parts
+
+
+def write_line(workdir: pathlib.Path, folder: pathlib.Path, step: int, found: dict) -> None:
+  """The evaluation's line in metrics.jsonl, where it is not there yet."""
+  scalars = {f"{folder.parent.name}/{name}": result["value"] for name, result in found.items()}
+  line, path = {"step": step, **scalars}, workdir / "metrics.jsonl"
+  with contextlib.suppress(OSError, ValueError):
+    if line in map(json.loads, path.read_text().splitlines()):
+      return
+  write_evaluation(workdir, step, scalars)
 
 
 def evaluation_config(config: ConfigDict) -> ConfigDict:
   """The config, checked (see config_check); the stronger attack takes no more inputs than there are."""
   config = checked(config)
-  if config.eval.strong_num_examples > config.eval.num_examples:
-    logging.info(
-      "eval.strong_num_examples=%d is taken as eval.num_examples=%d",
-      config.eval.strong_num_examples, config.eval.num_examples,
-    )  # fmt: skip
-    config = config.copy_and_resolve_references()
-    config.eval.strong_num_examples = config.eval.num_examples
+  for name in ("strong_num_examples", "curve_num_examples"):
+    if config.eval[name] > config.eval.num_examples:
+      logging.info(f"eval.{name}=%d is taken as eval.num_examples=%d", config.eval[name], config.eval.num_examples)
+      config = config.copy_and_resolve_references()
+      config.eval[name] = config.eval.num_examples
   return config
 
 
@@ -181,19 +231,18 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
 
 
 def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
-  """All that the per-example values depend on; a pass is resumed only under an equal protocol."""
-  fields = {name: value for name, value in config.eval.items() if name not in ("batch_size", "step")}
-  digest = hashlib.sha256()
-  for leaf in jax.tree.leaves((weights, extractor and extractor.params, lpips_params)):
-    digest.update(np.ascontiguousarray(leaf))
-  return {
+  """All that the results depend on, as JSON has it; a report of an equal protocol is not made again."""
+  fields = {name: value for name, value in config.eval.items() if name not in report.NO_PROTOCOL}
+  protocol = {
     "data": dataset.fingerprint,
-    "weights": digest.hexdigest()[:16],
+    "weights": digest_of((weights, extractor and extractor.params, lpips_params)),
     "eval": fields,
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": fields_of(config.degradation),
     **MEASURING,
+    "version": measuring.VERSION,
   }
+  return json.loads(json.dumps(protocol))
 
 
 def evaluation_rows(images: np.ndarray, count: int) -> np.ndarray:
@@ -201,175 +250,28 @@ def evaluation_rows(images: np.ndarray, count: int) -> np.ndarray:
   return seeded_permutation(len(images), ORDER_SEED)[:count]
 
 
-class timed:
-  """Adds the seconds of a with-block to a phase's."""
-
-  def __init__(self, seconds: dict, phase: str):
-    self._seconds, self._phase = seconds, phase
-
-  def __enter__(self):
-    self._start = time.monotonic()
-
-  def __exit__(self, *_):
-    self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + time.monotonic() - self._start
-
-
 def padded_rows(rows: np.ndarray, first: int, batch_size: int) -> np.ndarray:
   """Rows [first, first + batch_size), the last one repeated past the end: programs are compiled for one size."""
   return rows[np.minimum(np.arange(first, first + batch_size), len(rows) - 1)]
 
 
-def run_pass(probe: Probe, dataset: Dataset, folder, protocol, extractor, lpips_params, seconds) -> PassStore:
-  """Every value but the strong attack's: 'values' [n, columns], 'features' and 'original_features' [n, D]."""
-  evaluation = probe.game.config.eval
-  columns = pass_columns(lpips_params is not None)
-  widths = {"values": len(columns)}
-  if extractor:
-    features = make_features(extractor)
-    widths |= {"features": extractor.dimension, "original_features": extractor.dimension}
-  lpips = make_lpips(lpips_params) if lpips_params is not None else None
-  store = PassStore(folder, evaluation.num_examples, widths, protocol)
-  rows = evaluation_rows(dataset.val, evaluation.num_examples)
-  progress = Progress("inputs", store.done, store.num_examples)
-  for first, stop in store.batches(evaluation.batch_size):
-    with timed(seconds, "model"):
-      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
-      batch = probe.begin(dataset.val[mine], mine)
-      values = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
-      at_random = probe.attacked(batch, probe.random_delta(batch))
-      values["random_robustness_db"] = at_random["robustness_db"]
-      values["beats_random"] = values["change"] > at_random["change"]
-      values |= probe.spread(batch, evaluation.num_std_seeds)[0]
-      if lpips:
-        values["lpips_style"] = lpips(batch)
-      values = devices.gather_examples(values)
-    rows_of = {"values": np.stack([values[name] for name in columns], -1)}
-    if extractor:
-      with timed(seconds, "features"):
-        pair = features(batch.restored[:, 0]), features(batch.x)
-        rows_of["features"], rows_of["original_features"] = devices.gather_examples(pair)
-    store.write({name: array[: stop - first] for name, array in rows_of.items()})
-    progress.show(store.done)
-  return store
-
-
-def pass_columns(with_lpips: bool) -> tuple[str, ...]:
-  """The columns of run_pass's values."""
-  return PASS_COLUMNS + (("lpips_style",) if with_lpips else ())
-
-
-def run_strong_pass(probe: Probe, dataset: Dataset, folder, protocol, seconds) -> PassStore | None:
-  """The stronger attack on the first inputs: 'values' [n, STRONG_COLUMNS]; None where eval asks for none."""
-  evaluation = probe.game.config.eval
-  if not evaluation.strong_num_examples:
-    return None
-  store = PassStore(folder, evaluation.strong_num_examples, {"values": len(STRONG_COLUMNS)}, protocol)
-  rows = evaluation_rows(dataset.val, evaluation.strong_num_examples)
-  progress = Progress("inputs under the stronger attack", store.done, store.num_examples)
-  for first, stop in store.batches(evaluation.batch_size):
-    with timed(seconds, "strong_attack"):
-      mine = devices.local_rows(padded_rows(rows, first, evaluation.batch_size))
-      batch = probe.begin(dataset.val[mine], mine)
-      values = probe.attacked(batch, probe.strong_attack(batch, probe.attack(batch)))
-      values = devices.gather_examples(values)
-    store.write({"values": np.stack([values[name] for name in STRONG_COLUMNS], -1)[: stop - first]})
-    progress.show(store.done)
-  return store
-
-
-def reference_features(config: ConfigDict, dataset: Dataset, extractor: Extractor, seconds) -> np.ndarray:
+def reference_features(
+  runner: Runner, config: ConfigDict, dataset: Dataset, extractor: Extractor, seconds: dict
+) -> np.ndarray:
   """Features [m, D] of as many training images, kept in data.cache_dir for every later evaluation."""
   rows = evaluation_rows(dataset.train, min(config.eval.num_examples, len(dataset.train)))
-  digest = hashlib.sha256(dataset.fingerprint.encode())
-  for leaf in jax.tree.leaves(extractor.params):
-    digest.update(np.ascontiguousarray(leaf))
-  name = f"features-{config.eval.feature_extractor}-{len(rows)}-{digest.hexdigest()[:16]}"
-  folder = pathlib.Path(config.data.cache_dir).expanduser() / "reference" / name
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with writing_lock(folder):  # evaluations side by side share it
-    store = PassStore(folder, len(rows), {"features": extractor.dimension}, {"extractor": extractor.name})
-    if store.done < len(rows):
-      features = make_features(extractor)
-      progress = Progress("reference images", store.done, len(rows))
+  folder = pathlib.Path(config.data.cache_dir).expanduser() / "reference"
+  folder.mkdir(parents=True, exist_ok=True)
+  key = {
+    "data": dataset.fingerprint, "of": len(dataset.train), "extractor": extractor.name,
+    "weights": digest_of(extractor.params),
+  }  # fmt: skip
+  with writing_lock(folder / f"features-{dataset.fingerprint}"):  # evaluations side by side share it
+    columns = Store(folder).columns("features", key)
+    features, size = make_features(extractor, runner), config.eval.batch_size
+    while columns.done < len(rows):
       with timed(seconds, "reference"):
-        for first, stop in store.batches(config.eval.batch_size):
-          mine = devices.local_rows(padded_rows(rows, first, config.eval.batch_size))
-          store.write({"features": devices.gather_examples(features(dataset.train[mine]))[: stop - first]})
-          progress.show(store.done)
-  return store.arrays["features"]
-
-
-class Progress:
-  """A line now and then: how far a pass is, and how long it will take."""
-
-  def __init__(self, what: str, done: int, total: int):
-    self._what, self._first, self._total = what, done, total
-    self._start = self._last = time.monotonic()
-    if done:
-      logging.info("%s: going on after %d of %d", what, done, total)
-
-  def show(self, done: int) -> None:
-    """Called after every batch."""
-    now = time.monotonic()
-    if now - self._last < PROGRESS_SECONDS and done < self._total:
-      return
-    self._last = now
-    speed = (done - self._first) / max(now - self._start, 1e-9)
-    logging.info("%s: %d of %d, %.3g a second, %d s to go", self._what, done, self._total, speed,
-                 (self._total - done) / speed)
-
-
-def summarize(arrays: dict, strong: dict | None) -> dict:
-  """Per-example columns to results: {name: {"value", "n", ...}}."""
-  values = np.asarray(arrays["values"], np.float64)
-  columns = dict(zip(pass_columns(values.shape[1] > len(PASS_COLUMNS)), values.T, strict=True))
-  averaged = columns.keys() - {"lipschitz", "beats_random"}
-  results = {name: statistics.average(columns[name]) for name in averaged}
-  results["beats_random"] = statistics.proportion(columns["beats_random"].mean(), len(values))
-  # The worst pixel of the worst example is what "every restoration is consistent" is about.
-  results["consistency_max_error"] = statistics.quantile(columns["consistency_max_error"], 1)
-  results |= lipschitz_results(columns["lipschitz"], "")
-  if strong:
-    columns = dict(zip(STRONG_COLUMNS, np.asarray(strong["values"], np.float64).T, strict=True))
-    for name in ("robustness_db", "ai_psnr_db"):
-      results[f"strong_{name}"] = statistics.average(columns[name])
-    results |= lipschitz_results(columns["lipschitz"], "strong_")
-  return results
-
-
-def lipschitz_results(values: np.ndarray, prefix: str) -> dict:
-  """Median, 95th percentile and maximum of K over examples."""
-  shares = {"median": 0.5, "p95": 0.95, "max": 1.0}
-  return {f"{prefix}lipschitz_{name}": statistics.quantile(values, share) for name, share in shares.items()}
-
-
-def compare_features(arrays: dict, reference: np.ndarray, extractor: Extractor, num_neighbors: int) -> dict:
-  """Frechet distance, precision and recall of the restorations, and the originals' own Frechet distance as a floor."""
-  features = np.asarray(arrays["features"])
-  precision, recall = precision_recall(reference, features, k=num_neighbors)
-  named = {"label": extractor.distance_name}
-  return {
-    "frechet": statistics.frechet(features, reference) | statistics.frechet_error(features, reference) | named,
-    "frechet_of_originals": statistics.frechet(np.asarray(arrays["original_features"]), reference) | named,
-    "precision": statistics.proportion(precision, len(features)),
-    "recall": statistics.proportion(recall, len(reference)),
-  }
-
-
-def write(workdir, folder, step, game, dataset, protocol, results, main, strong, shown, missing, seconds) -> dict:
-  """report.json, report.html, pictures, examples.npz and the run's metrics.jsonl."""
-  columns = pass_columns(main.arrays["values"].shape[1] > len(PASS_COLUMNS))
-  examples = {name: np.asarray(main.arrays["values"][:, i]) for i, name in enumerate(columns)}
-  if strong:
-    examples |= {f"strong_{name}": np.asarray(strong.arrays["values"][:, i]) for i, name in enumerate(STRONG_COLUMNS)}
-  examples["row"] = evaluation_rows(dataset.val, len(examples["psnr_db"]))
-  content = report.make(game, workdir, step, dataset, protocol, results, examples, missing, seconds)
-  np.savez(folder / "examples.npz", **examples)
-  report.write(folder, content, shown)
-  scalars = {f"{folder.parent.name}/{name}": result["value"] for name, result in results.items()}
-  write_evaluation(workdir, step, scalars)
-  for partial in ("partial", "partial-strong"):
-    shutil.rmtree(folder / partial, ignore_errors=True)
-  logging.info("%s", report.text(content))
-  logging.info("report: %s", folder / "report.html")
-  return content
+        first = columns.done
+        images = np.asarray(dataset.train[padded_rows(rows, first, size)], np.float32) / 255
+        columns.append({"features": features(runner.split(images))[: len(rows) - first]})
+  return columns.arrays(len(rows))["features"]

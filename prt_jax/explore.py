@@ -18,7 +18,8 @@ from prt_jax.command_line import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.exploration import explore, pairwise_distances, random_outputs
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import capped_consistency_psnr, check_size, in_restorers_code, restore_repeatably
+from prt_jax.measurements import in_restorers_code, restore_repeatably
+from prt_jax.measures import capped_consistency_psnr, check_size
 from prt_jax.metrics import PSNR_CAP, psnr
 from prt_jax.pictures import draw_grid, save_png
 from prt_jax.precision import in_float32

@@ -1,9 +1,15 @@
 """The pictures of an evaluation: originals, measurements, restorations, and what the attack makes of them."""
 
+from collections.abc import Callable
+
+import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from prt_jax import devices, pictures
-from prt_jax.probe import Probe
+from prt_jax.attack_table import ATTACKS
+from prt_jax.measuring import enlarged
+from prt_jax.runner import Batch, Runner
 
 NUM_WORST = 6
 NUM_FIRST = 6
@@ -11,13 +17,15 @@ NUM_DRAWS = 4
 DIFFERENCE_GAIN = 2  # a difference of 1/2 is drawn white
 
 
-def make(probe: Probe, images: np.ndarray, rows: np.ndarray, robustness_db: np.ndarray) -> dict[str, np.ndarray]:
+def make(
+  runner: Runner, config: ConfigDict, begin: Callable[[np.ndarray], Batch], rows: np.ndarray, robustness_db: np.ndarray
+) -> dict[str, np.ndarray]:
   """Two grids, uint8 [h,w,3].
 
   Args:
-    probe: of the evaluated run.
-    images: the validation set, uint8 [N,H,W,3].
-    rows: [n], the evaluated rows of it.
+    runner, config: of the evaluated run.
+    begin: rows of the data set -> their batch.
+    rows: [n], the evaluated ones.
     robustness_db: [n], theirs.
 
   Returns:
@@ -26,13 +34,15 @@ def make(probe: Probe, images: np.ndarray, rows: np.ndarray, robustness_db: np.n
   worst = np.argsort(robustness_db, kind="stable")[:NUM_WORST]
   first = np.arange(min(NUM_FIRST, len(rows)))
   shown = np.concatenate([worst, first])
-  # Compiled for the batch size that the pass has used, so that nothing is compiled twice.
-  size = probe.game.config.eval.batch_size
-  network_input = devices.over_examples(lambda _, y: probe.game.degradation.network_input(y))
-  columns = [
-    _columns(probe, network_input, images, rows[shown[start : start + size]], size)
-    for start in range(0, len(shown), size)
-  ]
+  # Compiled for the batch size that the evaluation has used, so that nothing is compiled twice.
+  size = config.eval.batch_size
+  columns = []
+  for start in range(0, len(shown), size):
+    mine = rows[shown[start : start + size]]
+    batch = begin(np.concatenate([mine, np.full(size - len(mine), mine[-1])]))
+    columns.append([
+      (title, devices.gather_examples(column)[: len(mine)]) for title, column in _columns(runner, config, batch)
+    ])
   columns = [(pieces[0][0], np.concatenate([piece for _, piece in pieces])) for pieces in zip(*columns, strict=True)]
   grids = {}
   for name, chosen, place in (
@@ -44,22 +54,22 @@ def make(probe: Probe, images: np.ndarray, rows: np.ndarray, robustness_db: np.n
   return grids
 
 
-def _columns(probe, network_input, images, rows, size):
-  count = len(rows)
-  rows = devices.local_rows(np.concatenate([rows, np.full(size - count, rows[-1])]))
-  batch = probe.begin(images[rows], rows)
-  delta = probe.attack(batch)
-  attacked = probe.attacked_image(batch, delta)
-  columns = [("original", batch.x), ("measurement", network_input(None, batch.y))]
-  if probe.game.config.model.stochastic:
-    columns += [(f"restored, Z{number + 1}", probe.draw(batch, number)) for number in range(NUM_DRAWS)]
-    std = probe.spread(batch, probe.game.config.eval.num_std_seeds)[1]
+def _columns(runner, config, batch):
+  attack = config.attack
+  delta = runner.search(
+    batch, ATTACKS["search"], attack.eps, attack.num_steps, learning_rate=attack.learning_rate
+  )
+  attacked = runner.attacked(batch, delta, "search").attacked[:, 0]
+  columns = [("original", batch.x), ("measurement", enlarged(runner.restorer, batch))]
+  if runner.restorer.stochastic:
+    columns += [(f"restored, Z{number + 1}", runner.draw(batch, number)) for number in range(NUM_DRAWS)]
+    std = runner.spread(batch, config.eval.num_std_seeds)
     columns.append((f"std x{pictures.STD_GAIN}", pictures.STD_GAIN * std.mean(-1, keepdims=True).repeat(3, -1)))
   else:
     columns.append(("restored", batch.restored[:, 0]))
-  columns += [
-    ("attacked input", network_input(None, batch.y + delta)),
+  return [
+    *columns,
+    ("attacked input", enlarged(runner.restorer, batch._replace(y=batch.y + delta))),
     ("its restoration", attacked),
-    (f"change x{DIFFERENCE_GAIN}", DIFFERENCE_GAIN * abs(attacked - batch.restored[:, 0])),
+    (f"change x{DIFFERENCE_GAIN}", DIFFERENCE_GAIN * jnp.abs(attacked - batch.restored[:, 0])),
   ]
-  return [(title, devices.gather_examples(column)[:count]) for title, column in columns]

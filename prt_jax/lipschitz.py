@@ -18,7 +18,7 @@ from prt_jax.programs import as_program
 from prt_jax.randomness import normal
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
-_ROUNDING = 1 - 1e-5
+ROUNDING = 1 - 1e-5
 
 
 @in_float32
@@ -87,7 +87,7 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
   rounding = half_a_unit * (l2_norm(x) + l2_norm(attacked_x))
   change = l2_norm(attacked_x - x)
   sure = jnp.where(change > rounding, 1 - rounding / jnp.where(change > 0, change, 1), 0)
-  return _ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
+  return ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
 
 
 @in_float32
@@ -113,27 +113,27 @@ def jacobian_lower_bound(
   restore = as_program(restore, y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
-    direction = _power_step(restore, y, z, direction)
-  return _ROUNDING * _stretch(restore, y, z, direction), direction
+    _, direction = _compiled_power_step(restore, y, z, direction)
+  stretch, _ = _compiled_power_step(restore, y, z, direction)
+  return stretch, direction
 
 
-# Compiled steps called from Python: a loop of XLA's around convolutions is several times slower on a CPU.
-@jax.jit
-def _power_step(restore, y, z, direction):
+def power_step(
+  restore: Callable, y: jax.Array, z: Any, direction: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """(||J v|| [B] of the unit vectors v that are given, the directions of J^T J v): a step of the power iteration.
+
+  Steps are to be compiled and called from Python: a loop of XLA's around convolutions is several times slower on a CPU.
+  """
   _, jacobian = jax.linearize(lambda y: restore(y, z), y)
-  (power,) = jax.linear_transpose(jacobian, y)(jacobian(direction))
+  image = jacobian(direction)
+  (power,) = jax.linear_transpose(jacobian, y)(image)
   # A Jacobian of zero keeps its direction: its norm is 0 along any.
-  return jnp.where(_per_example(l2_norm(power), y) > 0, to_sphere(power, 1.0), direction)
+  moves = (l2_norm(power) > 0).reshape(-1, *[1] * (y.ndim - 1))
+  return ROUNDING * l2_norm(image) / l2_norm(direction), jnp.where(moves, to_sphere(power, 1.0), direction)
 
 
-@jax.jit
-def _stretch(restore, y, z, direction):
-  _, image = jax.jvp(lambda y: restore(y, z), (y,), (direction,))
-  return l2_norm(image) / l2_norm(direction)
-
-
-def _per_example(values, like):
-  return values.reshape(-1, *[1] * (like.ndim - 1))
+_compiled_power_step = jax.jit(power_step)
 
 
 def elementary_bound(deviation: float, joint_wasserstein: float) -> float:

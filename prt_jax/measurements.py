@@ -1,4 +1,4 @@
-"""What an audit measures on ONE image: each function takes a restorer, a measurement [1,h,w,C] and draws of Z."""
+"""A restorer called and checked, whoever wrote it: what it does wrong becomes one line; and one attack on it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,19 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.lipschitz import sure_lower_bound
-from prt_jax.metrics import PSNR_CAP, consistency_psnr, per_pixel_std, psnr
-from prt_jax.pixels import as_pixels
+from prt_jax.measures import Sample, Settings, compute
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
 
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
-_LUMA_OFFSET = 16 / 255
+REPEATABLE = 1e-4  # of white; what the order of additions on an accelerator may change is less, noise that matters more
 
 
 @contextlib.contextmanager
@@ -47,19 +43,22 @@ def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
   with in_restorers_code(restore, y, first_draw(z)):
     restore = as_program(restore, y, first_draw(z))
     x = (restore_seeds if is_eager(restore) else compiled_restore_seeds)(restore, y, z)
-  if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.floating):
-    kind = x.dtype if isinstance(x, jax.Array) else type(x).__name__
-    raise UserError(f"the restorer returns {kind}: it must return one floating-point array of images [B,H,W,3]")
-  if x.ndim != 5 or x.shape[1] != y.shape[0] or x.shape[-1] != 3:
-    raise UserError(
-      f"the restorer returns shape {x.shape[1:]} for a measurement {y.shape}: it must return images [B,H,W,3]"
-    )
-  if not jnp.isfinite(x).all():
-    raise UserError(f"the restorer returns NaN or inf for a measurement {y.shape} with pixels in [0, 1]")
+  check_restored(x, y)
   return x
 
 
-REPEATABLE = 1e-4  # of white; what the order of additions on an accelerator may change is less, noise that matters more
+def check_restored(x: Any, y: jax.Array) -> None:
+  """UserError unless x [..., S,B,H,W,3] can be what a restorer makes of measurements y [..., B,h,w,C]."""
+  if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.floating):
+    kind = x.dtype if isinstance(x, jax.Array) else type(x).__name__
+    raise UserError(f"the restorer returns {kind}: it must return one floating-point array of images [B,H,W,3]")
+  leading, shape = y.ndim - 4, y.shape[-4:]
+  if x.ndim != leading + 5 or x.shape[-4] != shape[0] or x.shape[-1] != 3:
+    raise UserError(
+      f"the restorer returns shape {x.shape[leading + 1 :]} for a measurement {shape}: it must return images [B,H,W,3]"
+    )
+  if not jnp.isfinite(x).all():
+    raise UserError(f"the restorer returns NaN or inf for a measurement {shape} with pixels in [0, 1]")
 
 
 def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
@@ -69,13 +68,18 @@ def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
     UserError: as restore_all, or the two results differ: the restorer draws noise of its own, which would be taken for
       a change that an attack has made.
   """
-  x, again = restore_all(restore, y, z), restore_all(restore, y, z)
+  x = restore_all(restore, y, z)
+  check_same(x, restore_all(restore, y, z))
+  return x
+
+
+def check_same(x: jax.Array, again: jax.Array) -> None:
+  """UserError unless two calls of a restorer with the same input agree."""
   if x.shape != again.shape or jnp.abs(x - again).max() > REPEATABLE:
     raise UserError(
       "the restorer gives different outputs for one input: it draws noise of its own (dropout that is left on, "
       "torch.randn, numpy.random). Switch it off, or take it as an argument: a function of (y, z), with draw_noise"
     )
-  return x
 
 
 def check_gradient(restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array, alpha: float) -> None:
@@ -97,47 +101,6 @@ def check_gradient(restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array
   signs = jax.random.rademacher(jax.random.key(0), y.shape, y.dtype)
   if (restore_all(restore, y + alpha * signs, z) != x).any():
     raise UserError(NO_GRADIENT)
-
-
-def check_size(x, reference: np.ndarray) -> None:
-  """UserError unless a restoration [H,W,3] has the size of the image that it restores."""
-  if x.shape != reference.shape:
-    raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
-
-
-def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
-  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB, at most PSNR_CAP.
-
-  Args:
-    x, reference: [H,W,3].
-    border: pixels on each side that do not count; the super-resolution literature takes the magnification.
-
-  Raises:
-    UserError: images of two sizes, or with nothing inside the border.
-  """
-  check_size(x, reference)
-  if min(x.shape[:2]) <= 2 * border:
-    raise UserError(
-      f"PSNR-Y leaves out a border of {border} pixels, which is all of an image of {x.shape[0]}x{x.shape[1]}: "
-      "take less (--border=0)"
-    )
-  inside = (slice(border, x.shape[0] - border), slice(border, x.shape[1] - border))
-  luma, reference_luma = (
-    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[inside]
-    for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
-  )
-  with np.errstate(divide="ignore"):
-    return min(float(-10 * np.log10(np.mean((luma - reference_luma) ** 2))), PSNR_CAP)
-
-
-# Jitted, they take outputs in any range: a network without a last activation may leave [0, 1] far behind.
-@jax.jit
-def capped_consistency_psnr(measurement: jax.Array, degraded: jax.Array) -> jax.Array:
-  """metrics.consistency_psnr, at most PSNR_CAP: [B] in dB."""
-  return jnp.minimum(consistency_psnr(measurement, degraded), PSNR_CAP)
-
-
-unchecked_per_pixel_std = jax.jit(per_pixel_std)
 
 
 @in_float32
@@ -170,19 +133,13 @@ def attack(
     check_gradient(restore, y, x, z, delta, alpha)
     attacked_y = y + delta
     attacked_x = restore_all(restore, attacked_y, z)
-    change = {name: float(value) for name, value in _change(x, attacked_x, y, attacked_y).items()}
+    values = _changes(Sample(y, x, attacked_y=attacked_y, attacked=attacked_x))
+    change = {name: float(values[name][0]) for name in ("input_psnr_db", "output_psnr_db")}
+    change["lipschitz"] = float(values["lipschitz_worst_draw"][0])
     found.append((change, attacked_y, attacked_x))
   return min(found, key=lambda result: result[0]["output_psnr_db"])
 
 
 @jax.jit
-def _change(x, attacked_x, y, attacked_y):
-  seeds = len(x)
-  # The inputs as the restorer saw them: y + delta was rounded.
-  delta = jnp.broadcast_to(attacked_y - y, (seeds, *y.shape[1:]))
-  output_psnr = psnr(jnp.clip(attacked_x[:, 0], 0, 1), jnp.clip(x[:, 0], 0, 1))
-  return {
-    "input_psnr_db": jnp.minimum(psnr(attacked_y, y)[0], PSNR_CAP),
-    "output_psnr_db": jnp.mean(jnp.minimum(output_psnr, PSNR_CAP)),
-    "lipschitz": jnp.max(sure_lower_bound(x[:, 0], attacked_x[:, 0], delta)),
-  }
+def _changes(sample):
+  return compute(("input_psnr_db", "output_psnr_db", "lipschitz_worst_draw"), Settings(), sample)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from prt_jax.game import Game, draw_noise, restore
+from prt_jax.game import Game, begin, complete_seeds, draw_noise, restore
 from prt_jax.precision import in_float32
-from prt_jax.randomness import Stream, example_keys
+from prt_jax.randomness import Stream, example_keys, zero_noise
 from prt_jax.state import TrainState
 
 
@@ -56,3 +56,15 @@ def make_restore(game: Game, weights: Weights) -> Callable[[jax.Array, Any], jax
     return restore(game, weights.params, weights.batch_stats, y, z, train=False)[0]
 
   return restore_one
+
+
+@in_float32
+def restore_seeds(game: Game, weights: Weights, y: jax.Array, z: tuple[jax.Array, ...]) -> jax.Array:
+  """make_restore's restorations for all draws, z [S,B,...] -> [S,B,H,W,3], in the net's own way through them."""
+  begun, batch_stats = begin(game, weights.params, weights.batch_stats, y, train=False)
+  return complete_seeds(game, weights.params, batch_stats, begun, z, train=False)[0]
+
+
+def no_noise(game: Game, y: jax.Array) -> tuple[jax.Array, ...]:
+  """A deterministic model's one draw for measurements y [B, ...]."""
+  return jax.tree.map(lambda noise: noise[0], zero_noise(len(y), game.noise_shapes))

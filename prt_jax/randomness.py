@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
   EVALUATION_MEASUREMENT = 6
   EVALUATION_NOISE = 7
   EVALUATION_ATTACK = 8
+  EVALUATION_JACOBIAN = 9
 
 
 def example_keys(key: jax.Array, step: jax.Array | int, stream: Stream, examples: jax.Array) -> jax.Array:

@@ -14,41 +14,17 @@ import numpy as np
 from PIL import Image
 
 from prt_jax import devices, published
+from prt_jax.attack_table import ATTACKS
 from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.json_files import read_object
 from prt_jax.pictures import save_png
 from prt_jax.precision import MEASURING
 from prt_jax.report_page import PAGE, histogram
+from prt_jax.results import RESULTS
 
-# name: (label, unit, digits after the point, which way is better, what it is)
-RESULTS = {
-  "frechet": ("Frechet distance", "", 2, "lower", "restorations against training images, one draw an input"),
-  "frechet_of_originals": (
-    "the same of the originals", "", 2, "", "validation images against training images: what a perfect sampler scores"
-  ),
-  "precision": ("precision", "", 3, "higher", "share of restorations among the training images' neighbours"),
-  "recall": ("recall", "", 3, "higher", "share of training images among the restorations' neighbours"),
-  "per_pixel_std": ("per-pixel std", "", 4, "", "over draws of Z, averaged over pixels; 1 is white against black"),
-  "seed_diversity": ("distance between seeds", "RMSE", 4, "", "over pairs of draws"),
-  "robustness_db": ("robustness", "dB", 2, "higher", "PSNR between restoring y and y + delta, same Z (Eq. 9)"),
-  "ai_psnr_db": ("AI-PSNR", "dB", 2, "", "PSNR between y and y + delta"),
-  "random_robustness_db": ("the same, random delta", "dB", 2, "", "of norm eps: what noise does, no adversary"),
-  "beats_random": ("the attack beats the random delta", "", 3, "", "share of inputs; below 1 the attack is weak"),
-  "strong_robustness_db": ("robustness, stronger attack", "dB", 2, "higher", "more steps, restarts, best iterate"),
-  "strong_ai_psnr_db": ("AI-PSNR, stronger attack", "dB", 2, "", ""),
-  "lipschitz_median": ("K, median", "", 2, "lower", "||f(y + delta) - f(y)|| / ||delta||, a lower bound"),
-  "lipschitz_p95": ("K, 95th percentile", "", 2, "lower", ""),
-  "lipschitz_max": ("K, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
-  "strong_lipschitz_median": ("K, stronger attack, median", "", 2, "lower", ""),
-  "strong_lipschitz_p95": ("K, stronger attack, 95th percentile", "", 2, "lower", ""),
-  "strong_lipschitz_max": ("K, stronger attack, maximum", "", 2, "lower", "the Lipschitz constant is at least this"),
-  "consistency_db": ("consistency", "dB", 1, "higher", "PSNR between D(restoration) and y; 100 stands for more"),
-  "consistency_max_error": ("worst |D(restoration) - y|", "", 8, "lower", "over all inputs and pixels"),
-  "psnr_db": ("PSNR to the original", "dB", 2, "higher", "distortion: perceptual quality costs some of it"),
-  "ssim": ("SSIM to the original", "", 3, "higher", ""),
-  "lpips_style": ("LPIPS-style distance", "", 4, "lower", "SqueezeNet 1.1, uncalibrated; not the published LPIPS"),
-}
+# Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
+NO_PROTOCOL = ("batch_size", "step", "feature_weights", "lpips_weights")
 # What a report of other fields or types than these fails with, wherever it is shown.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -74,6 +50,7 @@ def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, exa
     "variant": published.variant(config),
     "task": task(config),
     "results": {name: results[name] for name in RESULTS if name in results},
+    "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
     "published": {"source": source, "values": numbers},
     "missing": missing,
     "notes": notes(config, dataset, results),
@@ -164,7 +141,7 @@ def histogram_of(values: np.ndarray) -> dict:
 
 def formatted(name: str, value: float) -> str:
   """A result's number as it is shown."""
-  _, unit, digits, _, _ = RESULTS[name]
+  unit, digits = RESULTS[name].unit, RESULTS[name].digits
   shown = f"{value:.1e}" if name == "consistency_max_error" and value else f"{value:.{digits}f}"
   return f"{shown} {unit}".strip()
 
@@ -175,7 +152,9 @@ def label(name: str, result: dict) -> str:
     return result["label"]
   if name == "frechet_of_originals":
     return f"{result['label']} of the originals"
-  return RESULTS[name][0]
+  if name == "sqrt_joint_frechet":
+    return f"joint index, {result['label']}"
+  return RESULTS[name].label
 
 
 def spread(name: str, result: dict) -> str:
@@ -222,9 +201,18 @@ def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
     if protocol is None:
       return content
     text(content)  # all that is shown of it
-    return content if json.loads(json.dumps(protocol)) == content["protocol"] else None  # JSON makes lists of tuples
+    return content if _same(content["protocol"], protocol) else None
   except MALFORMED as error:
     raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {remedy}") from error
+
+
+def _same(saved: dict, protocol: dict) -> bool:
+  """Whether a report's protocol is this one. Of before it had a version, its own fields say."""
+  saved = saved | {"eval": {name: value for name, value in saved.get("eval", {}).items() if name not in NO_PROTOCOL}}
+  if "version" not in saved:
+    protocol = {name: protocol.get(name) for name in saved}
+    protocol["eval"] = {name: protocol["eval"].get(name) for name in saved["eval"]} if protocol["eval"] else {}
+  return saved == json.loads(json.dumps(protocol))  # JSON makes lists of tuples
 
 
 def page(content: dict, shown: dict[str, np.ndarray]) -> str:
@@ -232,7 +220,7 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
   numbers = content["published"]["values"]
   rows = []
   for name, result in content["results"].items():
-    _, _, _, better, what = RESULTS[name]
+    better, what = RESULTS[name].better, RESULTS[name].definition
     cells = (
       f"<th>{html.escape(label(name, result))}<small>{html.escape(what)}</small></th>",
       f"<td class=number>{formatted(name, result['value'])}</td>",
@@ -255,6 +243,7 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     "rows": "\n".join(rows),
     "notes": "".join(f"<li>{html.escape(line)}</li>" for line in content["notes"]),
     "missing": "".join(f"<li class=missing>{html.escape(line)}</li>" for line in content["missing"]),
+    "curves": _curves(content.get("curves", {})),
     "charts": "\n".join(charts),
     "worst": _embedded(shown["worst"]),
     "first": _embedded(shown["first"]),
@@ -263,6 +252,28 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     "machine": html.escape(f"{content['hardware']}; {versions}; {seconds}"),
   }
   return PAGE.substitute(fields)
+
+
+_CURVE = ("input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max")
+
+
+def _curves(curves: dict) -> str:
+  """A table of the sup-norm attacks, a row a bound."""
+  rows = []
+  for attack, points in curves.items():
+    for point in points:
+      values = [formatted(name, point["results"][name]["value"]) for name in _CURVE]
+      n = point["results"][_CURVE[0]]["n"]
+      cells = "".join(f"<td class=number>{cell}</td>" for cell in (f"{255 * point['alpha']:g}/255", *values, n))
+      rows.append(f"<tr><th>{ATTACKS[attack].title}</th>{cells}</tr>")
+  if not rows:
+    return ""
+  header = "".join(f"<th>{name}</th>" for name in ("attack", "bound", *(RESULTS[name].label for name in _CURVE), "n"))
+  notes = "".join(f"<li>{ATTACKS[attack].title}: {html.escape(ATTACKS[attack].definition)}</li>" for attack in curves)
+  return (
+    f"<h2>Attacks in the sup norm</h2><table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    f"<ul>{notes}</ul>"
+  )
 
 
 def _embedded(image: np.ndarray) -> str:

@@ -19,7 +19,7 @@ PAGE = string.Template(f"""<!doctype html>
 <h1>$title</h1><p class="subtitle">$subtitle</p>
 <table><thead><tr><th>result</th><th>here</th><th>95% interval</th><th>n</th><th>published</th><th>better</th></tr>
 </thead><tbody>$rows</tbody></table>
-<p>Published: $published.</p><ul>$missing$notes</ul>
+<p>Published: $published.</p><ul>$missing$notes</ul>$curves
 <h2>Every input</h2><div class="charts">$charts</div>
 <h2>The least robust inputs, worst first</h2>
 <figure><img alt="least robust inputs" src="$worst"><figcaption>Labels: row in the validation set, robustness. A robust

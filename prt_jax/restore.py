@@ -22,7 +22,8 @@ from prt_jax.command_line import Parser, run
 from prt_jax.data.preprocess import BACKGROUND
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
-from prt_jax.measurements import capped_consistency_psnr, restore_all, restore_repeatably
+from prt_jax.measurements import restore_all, restore_repeatably
+from prt_jax.measures import capped_consistency_psnr
 from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.precision import in_float32
 from prt_jax.restorers import Restorer

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.command_line import Parser, output_folder
@@ -25,8 +26,10 @@ from prt_jax.image_pairs import (
 )
 from prt_jax.json_files import read_object
 from prt_jax.precision import in_float32
+from prt_jax.randomness import Stream
 from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
 from prt_jax.restorers.ranges import RANGES, in_range
+from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
 from prt_jax.restorers.user_restorer import load_restorer
 
 DEFAULT_SCALE = 4
@@ -72,6 +75,23 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
+  """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
+  if not arguments.reference:
+    return None
+  if restorer.image_size:
+    run = _read_config(arguments)
+    pairs = square_pairs(arguments.reference, restorer.image_size, run["data"]["resize"], lambda x: x)
+    return [pair.x for pair in pairs]
+  return [to_float(image) for _, image, _ in read_images(arguments.reference)]
+
+
+def _read_config(arguments) -> dict:
+  """The config of the run whose workdir --restorer names."""
+  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  return read_object(path, "name the workdir of a training run")
 
 
 def output(arguments) -> pathlib.Path:
@@ -122,23 +142,30 @@ def load(arguments) -> Loaded:
   are_measurements = name == "none"
   if restorer.image_size:
     check_flags_of_a_run(arguments)
-    path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
-    run = read_object(path, "name the workdir of a training run")
+    run = _read_config(arguments)
     if are_measurements:
       degradation = make_degradation(run["degradation"], restorer.image_size)
       pairs = run_measurements(arguments.input, degradation, skipped)
     else:
-      noise_std = run["degradation"]["noise_std"] if noise_std is None else noise_std
-      pairs = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade, skipped)
+      if noise_std is not None:
+        degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
+        restorer = dataclasses.replace(restorer, degradation=degradation)
+      noise_std = restorer.degradation.noise_std
+      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade, skipped)
+      pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
   else:
     measuring = named_measuring(name, scale, noise_std)
-    noise_std, restorer = measuring.noise_std, dataclasses.replace(restorer, degrade=measuring.degrade)
+    identity = restorer.identity and f"{restorer.identity}, {name}"
+    if ":" in name:
+      identity = ""  # a function may be another one next time: what was measured with it is not kept
+    noise_std, degradation = measuring.noise_std, FunctionDegradation(measuring.degrade)
+    restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
   pairs = list(itertools.islice(pairs, arguments.max_images or None))
   if skipped and not pairs:
     raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
-  if noise_std and not are_measurements:
+  if noise_std and not are_measurements and not restorer.image_size:
     rng = np.random.default_rng(arguments.seed)
     pairs = [
       dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
@@ -159,6 +186,12 @@ def check_flags_of_a_run(arguments) -> None:
   given = {"--scale": arguments.scale is not None, "--crop": arguments.crop, "--mod_crop": arguments.mod_crop}
   if named := [flag for flag, is_given in given.items() if is_given]:
     raise UserError(f"{named[0]}: a training run has a size and a scale of its own: leave the flag out with a workdir")
+
+
+def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
+  """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
+  keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
+  return dataclasses.replace(pair, y=np.asarray(restorer.degradation.degrade(jnp.asarray(pair.x[None]), keys))[0])
 
 
 def run_measurements(folder, degradation: Degradation, skipped: list[str] | None = None) -> Iterator[Pair]:

@@ -3,16 +3,15 @@
 import dataclasses
 import pathlib
 
-import jax
 from ml_collections import ConfigDict
 
 from prt_jax.checkpoints import Checkpoints, check_workdir, complete_config
 from prt_jax.errors import UserError, quote
-from prt_jax.game import Game, draw_noise, empty_state, make_game, restore
+from prt_jax.game import Game, empty_state, make_game
 from prt_jax.json_files import read_object
 from prt_jax.posterior import Weights
 from prt_jax.precision import MEASURING
-from prt_jax.randomness import zero_noise
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.restorer import Restorer
 from prt_jax.state import TrainState
 
@@ -46,23 +45,7 @@ class Run:
     """
     if not self.game.restores_images:
       raise UserError(f"{self.workdir} holds a run of points: it restores no images")
-    game, stochastic = self.game, self.config.model.stochastic
-
-    def apply(weights, y, z):
-      z = z if stochastic else tuple(noise[0] for noise in zero_noise(len(y), game.noise_shapes))
-      return restore(game, *weights, y, z, train=False)[0]
-
-    def draw(keys, measurement_shape, num_seeds):
-      del measurement_shape  # the run's own
-      return draw_noise(game, keys, num_seeds)
-
-    return Restorer(
-      name=f"{self.workdir.name} (step {self.step})",
-      restore=jax.tree_util.Partial(apply, self.weights),
-      draw_noise=draw if stochastic else None,
-      degrade=game.degradation.clean,
-      image_size=self.config.data.image_size,
-    )
+    return run_restorer(self.game, self.weights, f"{self.workdir.name} (step {self.step})")
 
 
 def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | None = None) -> Run:

@@ -117,10 +117,12 @@ def test_bound_holds_as_written(measurements):
 
 def test_noise_is_the_same_on_both_sides(measurements):
   y, z = measurements
-  # A restorer that only adds noise does not change with y at all: no direction is better than the start.
-  delta = adversarial_search(lambda y, z: z, y, z, jax.random.key(0), eps=0.1)
-  start = adversarial_search(lambda y, z: z, y, z, jax.random.key(0), eps=0.1, num_steps=0)
-  np.testing.assert_allclose(delta, start, rtol=1e-6)
+  # Noise that is added to the output is in neither difference nor gradient, however large it is.
+  gain = jnp.linspace(1, 2, y.shape[-1])
+  for search in (functools.partial(adversarial_search, eps=0.1), functools.partial(ifgsm, alpha=0.1, num_steps=3)):
+    noisy = search(lambda y, z: gain * y + 8 * z, y, z, jax.random.key(0))
+    clean = search(lambda y, z: gain * y + 0 * z, y, z, jax.random.key(0))
+    np.testing.assert_allclose(noisy, clean, atol=1e-5)
 
 
 def test_a_given_reference_changes_nothing(measurements):

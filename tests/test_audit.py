@@ -12,7 +12,8 @@ import pytest
 from prt_jax.audit import Pictures, Protocol, audit, joint_index
 from prt_jax.audit_report import render
 from prt_jax.errors import UserError
-from prt_jax.measurements import attack, psnr_y, restore_all
+from prt_jax.measurements import attack, restore_all
+from prt_jax.measures import psnr_y
 from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_upsample
 from prt_jax.restorers.restorer import as_restorer
 from prt_jax.restorers.torch_adapter import TorchRestorer
@@ -373,6 +374,16 @@ def test_noise_is_refused_beside_draw_noise_too(y):
 
 def test_images_of_one_shape_need_one_program(y):
   with compilations() as compiled:
-    audit(lambda y: 7 * jnp.sin(upsample(y)), np.concatenate([y, y]), **QUICK)
-  for name in ("restore_seeds", "_ascent_step", "_power_step"):
-    assert compiled.count(f"jit({name})") == 1
+    audit(lambda y: 7 * jnp.sin(upsample(y)), [y[0], y[0, :8], y[1], y[1, :8]], **QUICK)
+  for name in ("restore", "gradient", "jacobian_step"):
+    assert compiled.count(f"jit({name})") == 2
+
+
+def test_images_of_one_shape_go_over_all_devices_and_need_no_more_programs(y):
+  expected = audit(lambda y: 5 * jnp.sin(upsample(y)), np.concatenate([y, y]), **QUICK)
+  with compilations() as compiled:
+    report = audit(lambda y: 5 * jnp.sin(upsample(y)), np.concatenate([y, y, y]), **QUICK)
+  assert not [name for name in compiled if name in ("jit(_fun)", "jit(restore)")]
+  assert report["num_images"] == 6
+  for ours, theirs in zip(report["images"], expected["images"], strict=False):
+    assert ours == theirs

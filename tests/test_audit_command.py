@@ -12,6 +12,7 @@ from PIL import Image
 from prt_jax import audit_command, restore
 from prt_jax.curves import Curve, draw_curves
 from prt_jax.errors import UserError
+from prt_jax.store import Columns
 from tests.commands import environment
 from tests.conftest import ROOT
 
@@ -52,6 +53,52 @@ def test_report_of_bicubic(images, tmp_path, capsys):
 
 def test_the_same_command_gives_the_same_numbers(images, tmp_path):
   assert run(images, tmp_path / "a", "--max_images=1") == run(images, tmp_path / "b", "--max_images=1")
+
+
+def test_a_killed_audit_goes_on_and_a_new_image_costs_only_itself(images, tmp_path, monkeypatch):
+  append, seen = Columns.append, []
+
+  def append_some(columns, rows):
+    if len(seen) == 3:
+      raise KeyboardInterrupt
+    seen.append(1)
+    append(columns, rows)
+
+  monkeypatch.setattr(Columns, "append", append_some)
+  with pytest.raises(KeyboardInterrupt):
+    run(images, tmp_path / "out", "--max_images=1")
+
+  def append_and_note(columns, rows):
+    seen.append(1)
+    append(columns, rows)
+
+  monkeypatch.setattr(Columns, "append", append_and_note)
+  one = run(images, tmp_path / "out", "--max_images=1")
+  parts = len(seen)  # of one image
+  both = run(images, tmp_path / "out")
+  assert len(seen) == 2 * parts
+  assert both["images"][0] == one["images"][0]
+  again = run(images, tmp_path / "out", "--num_neighbors=1", "--min_images=2")
+  assert len(seen) == 2 * parts
+  assert again["images"] == both["images"]
+  # k, and how many images are enough, ask for nothing new.
+  assert both["missing"] and "need 50 images (min_images), there are 2" in both["missing"][0]
+  assert again["missing"] == [] and again["results"]["coverage"]["n"] == 2
+  run(images, tmp_path / "out", "--num_steps=3")
+  assert len(seen) > 2 * parts
+
+
+def test_a_functions_audit_is_not_kept(images, tmp_path, monkeypatch):
+  """What it computes may be another thing next time."""
+  (tmp_path / "changing.py").write_text("gain = 1\ndef twice(y):\n  return gain * y.repeat(4, 1).repeat(4, 2)\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  first = run(images, tmp_path / "out", "--max_images=1", restorer="changing:twice")
+  import changing
+
+  monkeypatch.setattr(changing, "gain", 0.5)
+  second = run(images, tmp_path / "out", "--max_images=1", restorer="changing:twice")
+  assert second["lipschitz_lower_bound"] == pytest.approx(first["lipschitz_lower_bound"] / 2, rel=1e-3)
+  assert not (tmp_path / "out" / "columns").exists()
 
 
 def test_a_function_of_the_users_own(images, tmp_path, monkeypatch):

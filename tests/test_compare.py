@@ -56,6 +56,28 @@ def test_another_arithmetic_is_said(tmp_path):
   ]
 
 
+def test_every_difference_of_the_protocols_is_said_but_the_exceptions(tmp_path):
+  common = {"num_examples": 10, "num_neighbors": 3, "batch_size": 5, "feature_weights": "here"}
+  later = {"curve_num_examples": 4}
+  for name, fields in (
+    ("a", {"eval": common, "weights": "1"}),
+    ("b", {"eval": common | later | {"num_neighbors": 5, "batch_size": 7, "feature_weights": "there"}, "weights": "2"}),
+  ):
+    make_report(tmp_path / name, "stochastic-robust", 900, 1.0, version=1 if name == "b" else None, **fields)
+  compared = compare.compare([compare.find(str(tmp_path / name)) for name in "ab"])
+  assert compared["warnings"] == ["eval.num_neighbors differ: 3, 5"]
+  assert compare.EXCEPTIONS.keys() == {"weights", "version"}
+
+
+def test_an_audit_is_compared_too(tmp_path):
+  results = {"robustness_db": {"value": 12.5, "n": 2}}
+  content = {"restorer": "bicubic", "num_images": 2, "results": results, "protocol": {"num_steps": 50}}
+  (tmp_path / "report.json").write_text(json.dumps(content))
+  compared = compare.compare([compare.find(str(tmp_path))])
+  assert compared["results"]["robustness_db"][0]["value"] == 12.5
+  assert "bicubic" in compare.text(compared)
+
+
 def test_a_run_without_evaluation_is_one_line(tmp_path):
   with pytest.raises(UserError, match="--mode=eval"):
     compare.main([str(tmp_path)])

@@ -12,19 +12,20 @@ import jax
 import numpy as np
 import pytest
 
-from prt_jax import evaluate
+from prt_jax import distributions, evaluate
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.game import init_state, make_game
-from prt_jax.metrics import frechet_distance, precision_recall
-from prt_jax.pass_store import PassStore
+from prt_jax.metrics import density_coverage, frechet_distance, precision_recall
+from prt_jax.store import Columns
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE
 
 EVAL = {
   "num_examples": 8, "feature_extractor": "pixels", "num_std_seeds": 3, "strong_num_examples": 5,
-  "strong_num_steps": 3, "strong_num_restarts": 1,
+  "strong_num_steps": 3, "strong_num_restarts": 1, "curve_num_examples": 4, "curve_alphas": (8.0,),
+  "curve_num_steps": 2, "num_jacobian_steps": 1,
 }
 
 
@@ -77,14 +78,20 @@ def test_the_report_holds_every_result_with_its_n_and_its_context(evaluated, wor
   saved = json.loads((workdir / "eval" / "8" / "report.json").read_text())
   assert saved == json.loads(json.dumps(evaluated))
   plain = {
-    "frechet", "frechet_of_originals", "precision", "recall", "per_pixel_std", "seed_diversity", "robustness_db",
-    "ai_psnr_db", "random_robustness_db", "beats_random", "consistency_db", "consistency_max_error", "psnr_db", "ssim",
+    "frechet", "frechet_of_originals", "precision", "recall", "density", "coverage", "sqrt_joint_frechet",
+    "per_pixel_std", "seed_diversity", "random_robustness_db", "beats_random", "consistency_db",
+    "consistency_over_z_db", "consistency_max_error", "psnr_db", "psnr_y_db", "ssim", "restored_minimum",
+    "restored_maximum", *(f"lipschitz_from_jacobian_{name}" for name in ("median", "p95", "max")),
   }
-  lipschitz = {f"lipschitz_{name}" for name in ("median", "p95", "max")}
-  strong = {f"strong_{name}" for name in lipschitz | {"robustness_db", "ai_psnr_db"}}
-  assert saved["results"].keys() == plain | lipschitz | strong
-  assert all(result["n"] == (5 if name.startswith("strong") else 8) for name, result in saved["results"].items()
-             if name != "recall")
+  attacked = {"robustness_db", "output_psnr_db", "ai_psnr_db", "input_psnr_db"}
+  attacked |= {f"lipschitz{worst}_{name}" for worst in ("", "_worst_draw") for name in ("median", "p95", "max")}
+  strong = {f"strong_{name}" for name in attacked}
+  assert saved["results"].keys() == plain | attacked | strong == saved["definitions"].keys()
+  counts = {name: 5 if name in strong else 4 if "jacobian" in name else 8 for name in saved["results"]}
+  assert {name: result["n"] for name, result in saved["results"].items()} == counts
+  (point,), (stronger,) = saved["curves"]["ifgsm"], saved["curves"]["strong_sup"]
+  assert point["alpha"] == 8 / 255 and point["results"]["output_psnr_db"]["n"] == 4
+  assert stronger["results"].keys() == point["results"].keys() == attacked
   assert saved["results"]["recall"]["n"] == 8  # as many training images as inputs
   assert saved["results"]["frechet"]["label"] == "Frechet distance, pixels (16x16 means)"
   assert saved["step"] == 8 and saved["variant"] == "stochastic-robust"
@@ -121,33 +128,73 @@ def test_seven_on_one_device_and_sixteen_on_four_give_the_same_report(evaluated,
 
 
 def test_a_killed_pass_goes_on_where_it_was(evaluated, fresh, photographs, monkeypatch):
-  write, seen = PassStore.write, []
+  append, seen = Columns.append, []
 
-  def write_once(store, values):
-    if seen:
+  def append_some(columns, rows):
+    if len(seen) == 3:
       raise KeyboardInterrupt
-    seen.append(store.done)
-    write(store, values)
+    seen.append(columns.done)
+    append(columns, rows)
 
   config = make_config(photographs, batch_size=4)
-  monkeypatch.setattr(PassStore, "write", write_once)
+  monkeypatch.setattr(Columns, "append", append_some)
   with pytest.raises(KeyboardInterrupt):
     evaluate.evaluate(config, fresh)
 
-  def write_and_note(store, values):
-    seen.append(store.done)
-    write(store, values)
+  def append_and_note(columns, rows):
+    seen.append(columns.done)
+    append(columns, rows)
 
-  monkeypatch.setattr(PassStore, "write", write_and_note)
+  monkeypatch.setattr(Columns, "append", append_and_note)
   resumed = evaluate.evaluate(config, fresh)
-  # Rows 0 to 3 were not measured again; then the stronger attack's five inputs. The reference was cached.
-  assert seen == [0, 4, 0, 4]
+  # Of eight parts, three of them of the first inputs alone, three had their first batch. The reference was cached.
+  assert sorted(seen) == [0] * 8 + [4] * 5
   assert_same_results(evaluated["results"], resumed["results"])
-  assert not list((fresh / "eval" / "8").glob("partial*"))
+
+
+def test_what_is_asked_for_again_costs_only_what_is_new(evaluated, fresh, photographs, monkeypatch, tmp_path):
+  """Another k, more of the stronger attack, the same weights elsewhere, another folder: nothing old is measured."""
+  evaluate.evaluate(make_config(photographs), fresh)
+  append, seen = Columns.append, []
+
+  def append_and_note(columns, rows):
+    seen.append((columns.done, sorted(rows)[0]))
+    append(columns, rows)
+
+  monkeypatch.setattr(Columns, "append", append_and_note)
+  other = evaluate.evaluate(make_config(photographs, num_neighbors=2), fresh)
+  assert seen == []
+  assert other["protocol"]["eval"]["num_neighbors"] == 2
+  assert other["results"]["lipschitz_max"] == evaluated["results"]["lipschitz_max"]
+  more = evaluate.evaluate(make_config(photographs, strong_num_examples=8), fresh)
+  assert seen == [(5, "ai_psnr_db")]
+  assert more["results"]["strong_robustness_db"]["n"] == 8
+  seen.clear()
+  evaluate.evaluate(make_config(photographs, strong_num_examples=0), fresh, into="eval-other")
+  assert seen == []
+
+
+def test_an_evaluation_killed_before_its_line_writes_it_at_the_next_start(evaluated, fresh, photographs, monkeypatch):
+  class Killed(BaseException):
+    pass
+
+  def killed(*_):
+    raise Killed
+
+  (fresh / "metrics.jsonl").unlink()  # the copied run's
+  with monkeypatch.context() as patch:
+    patch.setattr(evaluate, "write_evaluation", killed)
+    with pytest.raises(Killed):
+      evaluate.evaluate(make_config(photographs), fresh)
+  assert (fresh / "eval" / "8" / "report.json").exists()
+  evaluate.evaluate(make_config(photographs), fresh)
+  evaluate.evaluate(make_config(photographs), fresh)
+  (line,) = [json.loads(line) for line in (fresh / "metrics.jsonl").read_text().splitlines()]
+  assert line["eval/robustness_db"] == pytest.approx(evaluated["results"]["robustness_db"]["value"], rel=1e-5)
 
 
 def test_evaluated_again_it_says_so_and_measures_nothing(evaluated, workdir, photographs, monkeypatch):
-  monkeypatch.setattr(evaluate, "run_pass", lambda *_: pytest.fail("measured again"))
+  monkeypatch.setattr(evaluate.measuring, "fill", lambda *_: pytest.fail("measured again"))
   assert evaluate.evaluate(make_config(photographs), workdir) == evaluated
 
 
@@ -157,21 +204,22 @@ def test_metrics_jsonl_has_one_evaluation_a_step(evaluated, workdir):
   assert lines[0]["eval/robustness_db"] == evaluated["results"]["robustness_db"]["value"]
 
 
-def test_features_are_those_of_the_named_restorations_and_training_images(evaluated):
-  """The results are precision_recall and frechet_distance of what compare_features is given, the right way round."""
+def test_features_are_those_of_the_named_restorations_and_training_images():
+  """The results are metrics of what distributions.compare is given, the right way round."""
   rng = np.random.default_rng(0)
   real, fake = rng.normal(size=(40, 3)), 0.2 * rng.normal(size=(30, 3))
-
-  class Named:
-    distance_name = "name"
-
-  results = evaluate.compare_features({"features": fake, "original_features": real}, real, Named, 3)
+  results = distributions.compare(distributions.Sets(fake, real, real), 3, "name")
   precision, recall = precision_recall(real, fake, k=3)
   assert precision != recall
   assert (results["precision"]["value"], results["recall"]["value"]) == (precision, recall)
-  assert (results["precision"]["n"], results["recall"]["n"]) == (30, 40)
+  assert (results["density"]["value"], results["coverage"]["value"]) == density_coverage(real, fake, k=3)
+  assert (results["precision"]["n"], results["recall"]["n"], results["coverage"]["n"]) == (30, 40, 40)
   assert results["frechet"]["value"] == pytest.approx(frechet_distance(fake, real), rel=1e-9)
   assert results["frechet_of_originals"]["value"] == pytest.approx(0, abs=1e-9)
+  y = rng.normal(size=(30, 2))
+  x = fake + 0.1
+  joint = distributions.compare(distributions.Sets(fake, real, x, y), 3, "name")["sqrt_joint_frechet"]
+  assert joint["value"] == pytest.approx(3**0.5 * 0.1, rel=1e-6)  # the same but for a shift
 
 
 def test_without_inception_weights_and_network_every_other_number_is_there(evaluated, fresh, photographs, monkeypatch):
@@ -180,7 +228,7 @@ def test_without_inception_weights_and_network_every_other_number_is_there(evalu
 
   monkeypatch.setattr(urllib.request, "urlopen", no_network)
   report = evaluate.evaluate(make_config(photographs, feature_extractor="inception"), fresh)
-  features = {"frechet", "frechet_of_originals", "precision", "recall"}
+  features = set(distributions.SETS)
   assert report["results"].keys() == evaluated["results"].keys() - features
   (line,) = [line for line in report["missing"] if "Frechet" in line]
   assert "\n" not in line and "eval.feature_weights" in line and "download" in line
@@ -219,28 +267,47 @@ def test_the_protocol_holds_what_changes_a_value_and_nothing_else():
     return evaluate.make_protocol(config, types.SimpleNamespace(fingerprint="faces"), {}, None, None)
 
   assert protocol("seeds_at_once", 1) == protocol("seeds_at_once", 2)
-  assert protocol("num_steps", 1) != protocol("num_steps", 2)
+  for name, value in tiny.get_config().attack.items():
+    if name not in ("seeds_at_once", "batch_norm"):
+      assert protocol(name, 2 * value) != protocol(name, value), name
+
+  def of_evaluation(name, value):
+    config = tiny.get_config()
+    with config.unlocked():
+      config.eval[name] = value
+    return evaluate.make_protocol(config, types.SimpleNamespace(fingerprint="faces"), {}, None, None)
+
+  for name, value in tiny.get_config().eval.items():
+    other = "other" if isinstance(value, str) else (7.0,) if isinstance(value, tuple) else value + 1
+    changes = name not in ("batch_size", "step", "feature_weights", "lpips_weights")
+    assert (of_evaluation(name, other) != of_evaluation(name, value)) == changes, name
+  datasets = [types.SimpleNamespace(fingerprint=name) for name in "ab"]
+  first, second = (evaluate.make_protocol(tiny.get_config(), dataset, {}, None, None) for dataset in datasets)
+  assert first != second
+  weights = [evaluate.make_protocol(tiny.get_config(), datasets[0], {"w": np.ones(n)}, None, None) for n in (1, 2)]
+  assert weights[0] != weights[1]
 
 
 def test_two_evaluations_side_by_side_share_one_reference(photographs, tmp_path, monkeypatch):
-  """The second waits for the first; without that it would start over in files that the first still writes."""
+  """The second waits for the first, and finds all that it has measured."""
   config = make_config(photographs, batch_size=8)
   config.data.cache_dir = str(tmp_path)
   images = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 3), dtype=np.uint8)
   dataset = types.SimpleNamespace(train=images, fingerprint="two")
   extractor = types.SimpleNamespace(name="pixels", dimension=48, params=())
+  runner = types.SimpleNamespace(split=lambda images: images)
   started, batches = threading.Event(), []
 
   def features(batch):
     batches.append(len(batch))
     started.set()
     time.sleep(0.2)
-    return batch.reshape(*batch.shape[:2], -1).astype(np.float32)
+    return np.float32(255 * batch.reshape(len(batch), -1))
 
-  monkeypatch.setattr(evaluate, "make_features", lambda _: features)
+  monkeypatch.setattr(evaluate, "make_features", lambda *_: features)
 
   def reference():
-    return np.array(evaluate.reference_features(config, dataset, extractor, {}))
+    return evaluate.reference_features(runner, config, dataset, extractor, {})
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     first = pool.submit(reference)
@@ -248,4 +315,4 @@ def test_two_evaluations_side_by_side_share_one_reference(photographs, tmp_path,
     second = pool.submit(reference)
     np.testing.assert_array_equal(first.result(), second.result())
   assert len(batches) == 1
-  assert {tuple(row) for row in first.result()} <= {tuple(image.ravel()) for image in images.astype(np.float32)}
+  assert {tuple(row) for row in first.result().round()} <= {tuple(image.ravel()) for image in images.astype(np.float32)}

@@ -10,7 +10,7 @@ from PIL import Image
 from prt_jax import explore
 from prt_jax.errors import UserError
 from prt_jax.image_pairs import Pair
-from prt_jax.restorers import Restorer
+from prt_jax.restorers import Restorer, as_restorer
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_stochastic_restorer_is_compared_with_its_own_draws():
     return jax.vmap(lambda key: 0.2 * jax.random.normal(key, (num_seeds, *shape)), out_axes=1)(keys)
 
   y = np.full((16, 16, 3), 0.5, np.float32)
-  restorer = Restorer("noise", lambda y, z: y + z, draw_noise)
+  restorer = Restorer("noise", lambda params, y, z: y + z, (), draw_noise)
   record, rows = explore.explore_image(
     restorer, Pair("p", None, y), jax.random.key(0), num_outputs=6, min_input_psnr=30.0, num_steps=3
   )
@@ -74,7 +74,7 @@ def test_a_restoration_of_another_size_is_one_clear_line():
   pair = Pair("p", np.zeros((64, 64, 3), np.float32), np.zeros((16, 16, 3), np.float32))
   with pytest.raises(UserError, match="the restoration has shape"):
     explore.explore_image(
-      Restorer("small", lambda y, z: y), pair, jax.random.key(0), num_outputs=2, min_input_psnr=30.0, num_steps=1
+      as_restorer(lambda y: y), pair, jax.random.key(0), num_outputs=2, min_input_psnr=30.0, num_steps=1
     )
 
 
@@ -84,11 +84,11 @@ def test_restorers_of_the_audit_are_those_of_the_exploration(images, tmp_path):
 
 
 def test_noise_of_its_own_is_refused():
-  def restore(y, z):
+  def restore(y):
     return y + np.random.default_rng().normal(size=y.shape)
 
   with pytest.raises(UserError, match="different outputs for one input"):
     explore.explore_image(
-      Restorer("noisy", restore), Pair("p", None, np.zeros((8, 8, 3), np.float32)), jax.random.key(0),
+      as_restorer(restore), Pair("p", None, np.zeros((8, 8, 3), np.float32)), jax.random.key(0),
       num_outputs=2, min_input_psnr=30.0, num_steps=1,
     )

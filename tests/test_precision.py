@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from experiments.toy_evaluation import second_coordinate
-from prt_jax import devices, evaluate, exploration, lipschitz, measurements, report, step
+from prt_jax import (
+  batch_programs,
+  devices,
+  evaluate,
+  exploration,
+  lipschitz,
+  measurements,
+  measuring,
+  report,
+  runner,
+  step,
+)
 from prt_jax.audit import audit
 from prt_jax.checkpoints import claim_workdir
 from prt_jax.decision_attack import decision_attack
@@ -21,13 +32,15 @@ from prt_jax.features.extractors import make_extractor
 from prt_jax.features.inception import conv_shapes, inception_features
 from prt_jax.game import make_game, state_shapes
 from prt_jax.image_pairs import Pair
+from prt_jax.measures import Settings
 from prt_jax.models import MLPGenerator
 from prt_jax.posterior import Weights
 from prt_jax.precision import describe, multiplying
-from prt_jax.probe import Probe
 from prt_jax.restore import restore_image
-from prt_jax.restorers import Restorer
+from prt_jax.restorers import as_restorer
+from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.user_restorer import load_restorer
+from prt_jax.store import Store
 from tests import tiny
 from tests.features.test_squeezenet import random_arrays
 
@@ -65,8 +78,10 @@ def programs(monkeypatch):
     return lower
 
   monkeypatch.setattr(devices, "over_examples", over_examples)
-  monkeypatch.setattr(devices, "local_rows", lambda rows: rows[None])
-  return found
+  monkeypatch.setattr(devices, "num_devices", lambda: 1)
+  batch_programs.program.cache_clear()
+  yield found
+  batch_programs.program.cache_clear()
 
 
 def test_every_product_of_an_evaluation_is_in_float32(programs, tmp_path):
@@ -74,14 +89,17 @@ def test_every_product_of_an_evaluation_is_in_float32(programs, tmp_path):
   config.unlock()
   config.model.update(dtype="bfloat16", precision="default")
   config.eval.update(num_examples=4, batch_size=4, strong_num_examples=4, strong_num_steps=1, strong_num_restarts=1)
-  game = make_game(config, axis_name=devices.AXIS, platform="tpu", dtype="float32")
+  config.eval.update(curve_num_examples=4, curve_alphas=(8.0,), curve_num_steps=1, num_jacobian_steps=1)
+  game = make_game(config, platform="tpu", dtype="float32")
   np.savez(tmp_path / "squeezenet.npz", **random_arrays())
   config.eval.update(feature_extractor="squeezenet", feature_weights=str(tmp_path / "squeezenet.npz"))
   extractor, lpips_params, _ = evaluate.load_networks(config)
-  dataset = types.SimpleNamespace(val=np.zeros((4, 32, 32, 3), np.uint8))
-  probe = Probe(game, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), Weights.of(state_shapes(game))))
-  evaluate.run_pass(probe, dataset, tmp_path / "pass", {}, extractor, lpips_params, {})
-  evaluate.run_strong_pass(probe, dataset, tmp_path / "strong", {}, {})
+  dataset = types.SimpleNamespace(val=np.zeros((4, 32, 32, 3), np.uint8), fingerprint="zeros")
+  weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), Weights.of(state_shapes(game)))
+  settings = Settings(12, 0, None, lpips_params)
+  measured = runner.Runner(run_restorer(game, weights, "zeros"), 2, settings, where=runner.DEVICES)
+  parts = evaluate.make_parts(measured, config, dataset, "", extractor)
+  measuring.fill(Store(None), parts, lambda _: evaluate.begin(measured, dataset, np.arange(4)), 4, {})
   total = sum(programs.values(), collections.Counter())
   assert total.keys() == {"HIGHEST"}, total
   assert total["HIGHEST"] > 150 and sum(bool(count) for count in programs.values()) >= 6
@@ -191,7 +209,7 @@ def test_whatever_measures_a_restorer_asks_for_float32():
     ),
   }
   for name, measure in measures.items():
-    fresh = Restorer("test", lambda y, z: restore(y, z), draw_noise, degrade=degrade)  # not yet compiled
+    fresh = as_restorer(lambda y, z: restore(y, z), draw_noise=draw_noise, degrade=degrade)  # not yet compiled
     seen.clear()
     measure(fresh)
     assert seen.keys() == {"highest"}, (name, seen)

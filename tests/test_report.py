@@ -1,5 +1,6 @@
 """The page says what the JSON says, and stands alone."""
 
+import json
 import re
 
 import numpy as np
@@ -21,6 +22,11 @@ def make_content():
     "published": {"source": "paper A", "values": {"robustness_db": 26.19}},
     "missing": ["LPIPS <left> out"], "notes": ["a proxy"], "seconds": {"model": 1.5}, "versions": {"jax": "1"},
     "hardware": "cpu", "protocol": {"data": "abc"}, "config": {"seed": 0},
+    "curves": {"ifgsm": [{"alpha": 4 / 255, "results": {
+      name: {"value": 17.5, "n": 9} for name in (
+        "input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max"
+      )
+    }}]},
     "histograms": {name: report.histogram_of(np.arange(10.0)) for name in ("robustness_db", "lipschitz")},
   }
 
@@ -29,7 +35,7 @@ def test_the_page_shows_the_results_beside_the_papers_and_needs_nothing_else():
   shown = {name: np.zeros((4, 4, 3), np.uint8) for name in ("worst", "first")}
   page = report.page(make_content(), shown)
   text = re.sub("<[^>]+>", " ", page)
-  for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy"):
+  for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy", "I-FGSM", "4/255"):
     assert part in text, part
   assert "LPIPS &lt;left&gt; out" in page and "runs/&lt;run&gt;" in page
   sources = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -88,6 +94,22 @@ def test_a_task_is_called_what_it_is(fields, task):
   config = tiny.get_config()
   config.degradation.update(fields)
   assert report.task(config) == task
+
+
+def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(tmp_path):
+  old = {"data": "a", "weights": "w", "eval": {"num_neighbors": 3, "feature_weights": "/here"}, "precision": "highest"}
+  (tmp_path / "report.json").write_text(json.dumps({"protocol": old, "results": {"recall": {"value": 1, "n": 2}}}))
+  new = {
+    "data": "a", "weights": "w", "eval": {"num_neighbors": 3, "curve_num_examples": 9}, "precision": "highest",
+    "version": 1,
+  }
+  assert report.read(tmp_path, new)["results"]["recall"]["n"] == 2
+  assert report.read(tmp_path, new | {"eval": new["eval"] | {"num_neighbors": 5}}) is None
+  assert report.read(tmp_path, new | {"weights": "v"}) is None
+  # One with a version has all fields, and they count.
+  (tmp_path / "report.json").write_text(json.dumps({"protocol": new, "results": {}}))
+  assert report.read(tmp_path, new) is not None
+  assert report.read(tmp_path, new | {"eval": new["eval"] | {"curve_num_examples": 8}}) is None
 
 
 def test_histogram_counts_every_value_once():

@@ -4,7 +4,7 @@ from prt_jax.metrics.frechet import FeatureStatistics, Gaussian, frechet_distanc
 from prt_jax.metrics.image import PSNR_CAP, consistency_max_error, consistency_psnr, psnr, ssim
 from prt_jax.metrics.lipschitz import lipschitz_lower_bound
 from prt_jax.metrics.lpips import load_lpips_heads, lpips_style_distance
-from prt_jax.metrics.precision_recall import precision_recall
+from prt_jax.metrics.precision_recall import density_coverage, precision_recall
 from prt_jax.metrics.spread import per_pixel_std, seed_diversity
 from prt_jax.metrics.wasserstein import wasserstein
 
@@ -14,6 +14,7 @@ __all__ = [
   "Gaussian",
   "consistency_max_error",
   "consistency_psnr",
+  "density_coverage",
   "frechet_distance",
   "lipschitz_lower_bound",
   "load_lpips_heads",

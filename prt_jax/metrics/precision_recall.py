@@ -1,4 +1,4 @@
-"""Improved precision and recall of generative models (Kynkaanniemi et al. 2019), exact and blocked.
+"""Improved precision and recall of generative models, and density and coverage, exact and blocked.
 
 The counts are those of float64 arithmetic, at the accelerator's float32 speed: a float32 pass
 brackets each squared distance by its rounding error, and only the comparisons that the bracket
@@ -44,18 +44,47 @@ def precision_recall(real, fake, k=3):
   Raises:
     UserError: k < 1 or k >= N or M; shapes that do not go together; values that are not finite.
   """
+  real, fake = _checked(real, fake, k, "precision_recall")
+  precision = _share_inside(fake, real, k)
+  recall = _share_inside(real, fake, k)
+  return precision, recall
+
+
+def density_coverage(real, fake, k=5):
+  """Density and coverage of `fake` with respect to `real` (Naeem et al. 2020, Eq. 3-4), from k nearest neighbours.
+
+  Both ask the manifold of `real` alone, whose balls are those of precision_recall: an outlier among the fake points has
+  no ball of its own to be counted by. Density is the mean number of real balls around a fake point, over k; about 1 for
+  two samples of one distribution, more where fakes crowd where reals do. Coverage is the share of real balls with a
+  fake point inside.
+
+  Args:
+    real, fake, k: as in precision_recall.
+
+  Returns:
+    (density, coverage), floats: density >= 0, coverage in [0, 1], a multiple of 1 / N.
+
+  Raises:
+    UserError: as precision_recall.
+  """
+  real, fake = _checked(real, fake, k, "density_coverage")
+  manifold = _Manifold(real)
+  counts = manifold.members(fake, manifold.squared_radii(k))
+  return float(counts.sum() / (k * len(fake))), float(np.mean(counts > 0))
+
+
+def _checked(real, fake, k, name):
+  """The two sets as points, checked; name: of the metric."""
   real, fake = _as_points(real, "real"), _as_points(fake, "fake")
   if real.shape[1] != fake.shape[1]:
-    raise UserError(f"precision_recall compares features of one dimension, got {real.shape[1]} and {fake.shape[1]}")
+    raise UserError(f"{name} compares features of one dimension, got {real.shape[1]} and {fake.shape[1]}")
   smaller = min(len(real), len(fake))
   if not 1 <= k < smaller:
     raise UserError(
       f"k={k} neighbours need more than k points in each set, got {len(real)} real and {len(fake)} fake: "
       f"{'raise k to at least 1' if k < 1 else 'raise eval.num_examples or lower k'}"
     )
-  precision = _share_inside(fake, real, k)
-  recall = _share_inside(real, fake, k)
-  return precision, recall
+  return real, fake
 
 
 def _share_inside(queries, points, k):
@@ -128,6 +157,20 @@ class _Manifold:
         inside[few[row[self._squared_distances(queries, few[row], column) <= radii[column]]]] = True
     return inside
 
+  def members(self, queries, radii):
+    """[N] int, how many queries lie within each point's (scaled, squared) radius."""
+    counts = np.zeros(len(self.points), np.int64)
+    padded = np.full(self.norms.shape, -np.inf)
+    padded[: len(radii)] = radii
+    blocked = [x.reshape(self.blocks[1].shape) for x in (_float32_below(padded), _float32_above(padded))]
+    for start in range(0, len(queries), self.block_size):
+      chosen = np.arange(start, min(start + self.block_size, len(queries)))
+      surely, possibly = _members(*self._block(queries[chosen]), *self.blocks, *blocked, self.error)
+      row, column = np.nonzero(np.asarray(possibly)[: len(chosen), : len(counts)])
+      column = column[self._squared_distances(queries, chosen[row], column) <= radii[column]]
+      counts += np.asarray(surely)[: len(counts)] + np.bincount(column, minlength=len(counts))
+    return counts
+
   def _block(self, points, size=None):
     """(float32 [size, D], squared norms [size]) of at most `size` points; the padding is infinitely far away."""
     size = size or self.block_size
@@ -199,6 +242,19 @@ def _covered(points, norms, blocks, block_norms, radii_below, radii_above, error
 
   none = jnp.zeros(len(points), bool)
   return jax.lax.scan(merge, (none, none), (blocks, block_norms, radii_below, radii_above))[0]
+
+
+@jax.jit
+def _members(points, norms, blocks, block_norms, radii_below, radii_above, error):
+  """How many of the points are surely in each ball [all points], and who else may be in it: [A, all points] bool."""
+
+  def count(block):
+    lower, upper = _bracket(points, norms, *block[:2], error)
+    surely = upper <= block[2]
+    return surely.sum(0), (lower <= block[3]) & ~surely
+
+  counts, possibly = jax.lax.map(count, (blocks, block_norms, radii_below, radii_above))
+  return counts.reshape(-1), jnp.moveaxis(possibly, 0, 1).reshape(len(points), -1)
 
 
 @jax.jit

@@ -1,9 +1,6 @@
 """Restorers that take or return pixels in another range than [0, 1]."""
 
 import dataclasses
-from typing import Any
-
-import jax
 
 from prt_jax.errors import UserError
 from prt_jax.restorers.restorer import Restorer
@@ -27,19 +24,12 @@ def in_range(restorer: Restorer, pixel_range: str) -> Restorer:
     raise UserError(f"range {pixel_range} is none of {', '.join(RANGES)}, and no two of them, TAKEN,RETURNED")
   if taken == returned == "0..1":
     return restorer
-  scaled = _Scaled(restorer.restore, RANGES[taken], RANGES[returned])
-  return dataclasses.replace(restorer, restore=scaled, pixel_range=pixel_range)
+  def scaled(apply):
+    def in_unit_range(params, y, z):
+      (low, high), (returned_low, returned_high) = RANGES[taken], RANGES[returned]
+      return (apply(params, low + (high - low) * y, z) - returned_low) / (returned_high - returned_low)
 
+    return in_unit_range
 
-class _Scaled:
-  """restore(y, z) in [0, 1] of one in other ranges (low, high)."""
-
-  def __init__(self, restore, taken: tuple[float, float], returned: tuple[float, float]):
-    self._restore, self._taken, self._returned = restore, taken, returned
-    self.eager = getattr(restore, "eager", False)
-
-  def __call__(self, y: jax.Array, z: Any) -> jax.Array:
-    low, high = self._taken
-    x = self._restore(low + (high - low) * y, z)
-    low, high = self._returned
-    return (x - low) / (high - low)
+  seeds = restorer.apply_seeds and scaled(restorer.apply_seeds)
+  return dataclasses.replace(restorer, apply=scaled(restorer.apply), apply_seeds=seeds, pixel_range=pixel_range)

@@ -14,7 +14,7 @@ from prt_jax.restorers.compact import COMPACT
 from prt_jax.restorers.edsr import EDSR
 from prt_jax.restorers.imdn import IMDN
 from prt_jax.restorers.pan import PAN
-from prt_jax.restorers.restorer import Restorer
+from prt_jax.restorers.restorer import FunctionDegradation, Restorer
 from prt_jax.restorers.rrdbnet import RRDBNET
 from prt_jax.restorers.srflow import SRFLOW
 from prt_jax.restorers.srresnet import SRRESNET
@@ -75,8 +75,10 @@ def load_network(
 
   return Restorer(
     name=f"{architecture.title} ({note})" if note else architecture.title,
-    restore=jax.tree_util.Partial(apply, params),
+    apply=apply,
+    params=params,
     draw_noise=draw_noise if architecture.noise_shapes else None,
+    degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale)),
     multiple=architecture.multiple,
-    degrade=functools.partial(bicubic_downsample, factor=scale),
+    identity=f"{name} x{scale}",
   )

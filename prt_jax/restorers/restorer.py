@@ -1,9 +1,10 @@
-"""A restorer as the audit sees it: a function of a measurement and, if it is stochastic, of noise."""
+"""A restorer as everything here sees it: a function of weights, a measurement and, if it is stochastic, of noise."""
 
 import dataclasses
+import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,27 +12,57 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.programs import is_eager
+from prt_jax.randomness import Stream, example_keys
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restorer:
-  """Attributes:
-  name: for reports.
-  restore: (y [B,h,w,3], z) -> x [B,H,W,3], one draw of z; RGB in [0, 1], x not clipped.
-  draw_noise: (keys [B], measurement shape (h,w,3), S) -> z with leaves [S, B, ...]; None: deterministic.
-  multiple: h and w must be multiples of it.
-  degrade: x -> y, the degradation without its noise that the restorer was made for; None: unknown.
-  image_size: side of the square images that it was made for; 0 = any size.
-  pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
+  """Evaluation, audit, exploration, restoring and experiments take one; load_run(workdir).restorer() gives a run's.
+
+  Attributes:
+    name: for reports.
+    apply: (params, y [B,h,w,3], z) -> x [B,H,W,3], one draw of z; RGB in [0, 1], x not clipped.
+    params: the weights, a pytree of arrays.
+    draw_noise: (keys [B], measurement shape (h,w,3), S) -> z with leaves [S, B, ...]; None: deterministic.
+    degradation: has clean(x) -> y, the degradation without its noise; that of a run has degrade(x, keys) as well,
+      measurements with their noise. None: unknown.
+    traceable: whether JAX may trace apply; False: PyTorch computes it, say.
+    apply_seeds: (params, y, z with leaves [S, ...]) -> [S,B,H,W,3], where a net has its own way through all draws at
+      once; None: apply under vmap.
+    multiple: h and w must be multiples of it.
+    image_size: side of the square images that it was made for; 0 = any size.
+    pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
+    training_attack: of a run: {"eps", "num_steps", "learning_rate"} of the search that it was, or would be, trained
+      against; measured as well. None: there is none.
+    identity: what tells it from other restorers, its weights apart; "" = not known, so that nothing measured of it is
+      kept for another time.
   """
 
   name: str
-  restore: Callable[[jax.Array, Any], jax.Array]
+  apply: Callable[[Any, jax.Array, Any], jax.Array]
+  params: Any = ()
   draw_noise: Callable[[jax.Array, tuple[int, ...], int], Any] | None = None
+  degradation: Any = None
+  traceable: bool = True
+  apply_seeds: Callable[[Any, jax.Array, Any], jax.Array] | None = None
   multiple: int = 1
-  degrade: Callable[[jax.Array], jax.Array] | None = None
   image_size: int = 0
   pixel_range: str = "0..1"
+  training_attack: dict | None = None
+  identity: str = ""
+
+  def __post_init__(self):
+    _, possible = _positional_arguments(self.apply)
+    if possible < 3:
+      raise UserError(
+        f"{self.name}: apply takes (params, y, z); prt_jax.restorers.as_restorer makes a Restorer of a function of y, "
+        "or of (y, z)"
+      )
+
+  @property
+  def restore(self) -> jax.tree_util.Partial:
+    """(y, z) -> x for one draw, the form that attacks take."""
+    return jax.tree_util.Partial(self.apply if self.traceable else _Untraced(self.apply), self.params)
 
   @property
   def stochastic(self) -> bool:
@@ -39,9 +70,9 @@ class Restorer:
     return self.draw_noise is not None
 
   @property
-  def eager(self) -> bool:
-    """Whether it must not be traced (programs.is_eager)."""
-    return is_eager(self.restore)
+  def degrade(self) -> Callable[[jax.Array], jax.Array] | None:
+    """x -> y, the degradation without its noise; None: unknown."""
+    return self.degradation and self.degradation.clean
 
   def noise(self, keys: jax.Array, measurement_shape: tuple[int, ...], num_seeds: int) -> Any:
     """S draws of Z, leaves [S, B, ...]; for a deterministic restorer one draw of nothing."""
@@ -49,17 +80,63 @@ class Restorer:
       return jnp.zeros((1, keys.shape[0]))
     return self.draw_noise(keys, measurement_shape, num_seeds)
 
+  def draws(
+    self, examples: jax.Array, numbers: Sequence[int], measurement_shape: tuple[int, ...], seed: int = 0
+  ) -> Any:
+    """The numbered draws of Z of each example, leaves [S, B, ...]: a function of (seed, number, example) alone.
 
-class _WithoutNoise:
-  """restore(y, z) of a function of y alone."""
+    examples: [B], which images of a data set or a folder they are. A deterministic restorer has one draw of nothing.
+    """
+    if self.draw_noise is None:
+      return jnp.zeros((1, len(examples)))
+    # By the Python integer: a restorer's noise may be drawn by code that cannot be traced.
+    draws = [
+      self.draw_noise(evaluation_keys(Stream.EVALUATION_NOISE, number, examples, seed), measurement_shape, 1)
+      for number in numbers
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *draws)
 
-  def __init__(self, function):
-    self._function = function
-    self.eager = is_eager(function)
 
-  def __call__(self, y, z):
-    del z
-    return self._function(y)
+def evaluation_keys(stream: Stream, number: int, examples: jax.Array, seed: int = 0) -> jax.Array:
+  """Typed keys [B] of all that measures: number tells draws, or attack starts, of one stream apart.
+
+  They are the same in every run, so that two restorers meet the same measurements, noise and starts.
+  """
+  return _keys(seed, number, int(stream), jnp.asarray(examples))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _keys(seed, number, stream, examples):
+  return example_keys(jax.random.key(seed), number, Stream(stream), examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionDegradation:
+  """A function x -> y as a degradation: nothing but clean is known of it."""
+
+  clean: Callable[[jax.Array], jax.Array]
+
+
+class _Untraced:
+  """apply(params, y, z), marked as one that must not be traced."""
+
+  eager = True
+
+  def __init__(self, apply):
+    self._apply = apply
+
+  def __call__(self, params, y, z):
+    return self._apply(params, y, z)
+
+
+def _without_params(function, takes_noise):
+  """apply(params, y, z) of a function of y, or of (y, z)."""
+
+  def apply(params, y, z):
+    del params
+    return function(y, z) if takes_noise else function(y)
+
+  return apply
 
 
 def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degrade=None) -> Restorer:
@@ -69,7 +146,8 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
     function: a Restorer, a function of y, a function of (y, z), a PyTorch module (on its own device; called
       module(y, z) where draw_noise is given, see TorchRestorer), or a descriptor of spandrel's, which has one. Further
       arguments keep their defaults.
-    name, draw_noise, degrade: see Restorer. Noise goes to a function with draw_noise alone, as its second argument.
+    name, draw_noise: see Restorer. degrade: x -> y without noise, or None.
+      Noise goes to a function with draw_noise alone, as its second argument.
 
   Raises:
     UserError: no callable; a class; a function that needs z without draw_noise, or has no place for z with it.
@@ -102,9 +180,13 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
     from prt_jax.restorers.torch_adapter import TorchRestorer
 
     function = TorchRestorer(function, stochastic=draw_noise is not None)
-  if draw_noise is None:
-    function = _WithoutNoise(function)
-  return Restorer(name=name, restore=function, draw_noise=draw_noise, degrade=degrade)
+  return Restorer(
+    name=name,
+    apply=_without_params(function, draw_noise is not None),
+    draw_noise=draw_noise,
+    degradation=degrade and FunctionDegradation(degrade),
+    traceable=not is_eager(function),
+  )
 
 
 def per_channel(function: Any) -> Restorer:
@@ -115,13 +197,12 @@ def per_channel(function: Any) -> Restorer:
   """
   grey = as_restorer(function)
 
-  def restore(y, z):
+  def apply(params, y, z):
     batch, height, width, channels = y.shape
-    x = grey.restore(jnp.moveaxis(y, -1, 1).reshape(batch * channels, height, width, 1), z)
+    x = grey.apply(params, jnp.moveaxis(y, -1, 1).reshape(batch * channels, height, width, 1), z)
     return jnp.moveaxis(x.reshape(batch, channels, *x.shape[1:3]), 1, -1)
 
-  restore.eager = grey.eager
-  return dataclasses.replace(grey, restore=restore)
+  return dataclasses.replace(grey, apply=apply)
 
 
 def _positional_arguments(function) -> tuple[int, float]:

@@ -24,7 +24,7 @@ def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None
   if checkpoint:
     raise UserError(f"--checkpoint is for {', '.join(ARCHITECTURES)}: leave it out with --restorer={name}")
   if pathlib.Path(name).expanduser().is_dir():
-    from prt_jax.runs import load_run
+    from prt_jax.runs import load_run  # and with it all that trains
 
     return load_run(name).restorer()
   if ":" in name:

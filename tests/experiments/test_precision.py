@@ -7,13 +7,14 @@ import pytest
 
 from experiments import precision
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
-from prt_jax import devices
+from prt_jax.attack_table import ATTACKS
 from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.game import init_state, make_game
-from prt_jax.probe import Probe
+from prt_jax.restorers.from_run import run_restorer
+from prt_jax.runner import DEVICES, Runner
 from prt_jax.runs import load_run
 
 RNG = np.random.default_rng(0)
@@ -119,12 +120,14 @@ def test_float32s_numbers_are_the_evaluations_and_bfloat16s_are_not(tiny_config,
   images = prepare(config.data).val
   rows = evaluation_rows(images, 4)
   columns = precision.measure(config, weights, images, rows, (1.0, 1e-4), ("float32", "bfloat16 products"))
-  probe = Probe(make_game(config, axis_name=devices.AXIS), weights)
-  batch = probe.begin(images[rows][:, None], rows[:, None])
-  theirs = probe.attacked(batch, probe.attack(batch)) | probe.fidelity(batch)
+  runner = Runner(run_restorer(make_game(config), weights, "run"), config.attack.num_seeds, where=DEVICES)
+  batch = runner.begin(np.asarray(images[rows], np.float32) / 255, None, rows)
+  attack = config.attack
+  delta = runner.search(batch, ATTACKS["search"], attack.eps, attack.num_steps, learning_rate=attack.learning_rate)
+  theirs = runner.measure(runner.attacked(batch, delta, "search"))
   ours = columns["float32"]
-  np.testing.assert_allclose(ours["K"][:, 0], np.ravel(theirs["lipschitz"]), rtol=1e-3)
-  np.testing.assert_allclose(ours["robustness_db"], np.ravel(theirs["robustness_db"]), rtol=1e-3)
+  np.testing.assert_allclose(ours["K"][:, 0], theirs["lipschitz"], rtol=1e-3)
+  np.testing.assert_allclose(ours["robustness_db"], theirs["robustness_db"], rtol=1e-3)
   np.testing.assert_array_equal(ours["output_psnr_db"], 100)
   np.testing.assert_allclose(ours["K_at_random"][:, 0], ours["slope_at_random"], rtol=0.2)
   rounded = columns["bfloat16 products"]

@@ -93,8 +93,8 @@ def test_a_module_is_audited_as_it_is(module, y):
 
 
 def test_a_module_is_adapted_by_its_class(module):
-  assert as_restorer(module).eager
-  assert not as_restorer(lambda y: y).eager
+  assert not as_restorer(module).traceable
+  assert as_restorer(lambda y: y).traceable
 
 
 def test_a_module_without_gradients_is_refused(module, y):

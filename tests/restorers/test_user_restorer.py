@@ -93,7 +93,7 @@ def test_a_module_that_fails_to_import_is_quoted_with_its_line(tmp_path, monkeyp
 def test_what_a_name_can_stand_for(tmp_path, monkeypatch):
   (tmp_path / "own_restorers.py").write_text(
     "from prt_jax.restorers import Restorer\n"
-    "ready = Restorer('ready', lambda y, z: y)\n"
+    "ready = Restorer('ready', lambda params, y, z: y)\n"
     "def of_y(y):\n  return 2 * y\n"
     "number = 3\n"
   )
@@ -107,8 +107,10 @@ def test_what_a_name_can_stand_for(tmp_path, monkeypatch):
 def test_functions_by_their_arguments():
   assert as_restorer(lambda y: y + 1).restore(1, None) == 2
   assert as_restorer(lambda y, z: y + z, draw_noise=lambda *_: None).stochastic
-  restorer = Restorer("r", lambda y, z: y)
+  restorer = Restorer("r", lambda params, y, z: y)
   assert as_restorer(restorer) is restorer
+  with pytest.raises(UserError, match=r"r: apply takes \(params, y, z\); .*as_restorer"):
+    Restorer("r", lambda y, z: y)
   assert jax.tree.leaves(restorer.noise(jax.random.split(jax.random.key(0), 4), (8, 8, 3), 7))[0].shape == (1, 4)
 
 

@@ -1,0 +1,159 @@
+"""The attacks that evaluation and audit run, a row each: where a search starts, how it steps, which delta it keeps.
+
+Steps are separate calls of small programs: one gradient serves all rows, on a CPU a loop of XLA's around convolutions
+is several times slower, and a PyTorch module cannot be compiled at all.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from prt_jax.attacks import (
+  START_SHARE,
+  Search,
+  clip_change,
+  conditional_step,
+  project_to_ball,
+  search_step,
+  start_search,
+  to_sphere,
+)
+
+_GUARD = 1e-20  # under roots, whose gradient at 0 would be NaN
+
+
+def mean_square(attacked: jax.Array, restored: jax.Array) -> jax.Array:
+  """E_Z ||f(y + delta, Z) - f(y, Z)||^2 of [S,B,H,W,3]: [B] (paper A, Eq. 6)."""
+  difference = attacked - restored
+  return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / len(restored)
+
+
+def mean_distance(attacked: jax.Array, restored: jax.Array) -> jax.Array:
+  """E_Z ||f(y + delta, Z) - f(y, Z)||, [B] (paper A, App. G)."""
+  squares = jnp.sum((attacked - restored) ** 2, axis=range(2, restored.ndim))
+  return jnp.mean(jnp.sqrt(squares + _GUARD), 0)
+
+
+def visible_distance(attacked: jax.Array, restored: jax.Array) -> jax.Array:
+  """mean_distance of the pictures, which are clipped to [0, 1]: what lies beyond black and white is not seen."""
+  return mean_distance(jnp.clip(attacked, 0, 1), jnp.clip(restored, 0, 1))
+
+
+OBJECTIVES = (mean_square, mean_distance, visible_distance)
+
+
+class Step(NamedTuple):
+  """What a step needs to know of its search, numbers all: radius of the bound, Adam's learning rate, which step it is
+  of how many."""
+
+  radius: Any
+  learning_rate: Any
+  number: Any
+  num_steps: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+  """Attributes:
+  title: for reports.
+  norm: 'L2' over one measurement, or 'sup'; the radius bounds it, pixels in [0, 1].
+  objective: one of OBJECTIVES, which it maximises.
+  start: (radius, keys [B], y) -> Search.
+  step: (Step, y, Search, gradient of the objective) -> Search.
+  keeps_best: the iterate with the largest objective counts; otherwise the last.
+  definition: what a reader must know, one sentence.
+  """
+
+  title: str
+  norm: str
+  objective: Callable[[jax.Array, jax.Array], jax.Array]
+  start: Callable[[Any, jax.Array, jax.Array], Search]
+  step: Callable[[Step, jax.Array, Search, jax.Array], Search]
+  keeps_best: bool
+  definition: str
+
+
+def _on_sphere(radius, keys, y):
+  return start_search(keys, y.shape, radius)
+
+
+def _uniform(keys, y):
+  noise = jax.vmap(jax.random.uniform, (0, None))(keys, y.shape[1:])
+  return 2 * noise - 1
+
+
+def _near_zero(radius, keys, y):
+  return Search(clip_change(y, START_SHARE * radius * _uniform(keys, y), radius), ())
+
+
+def _anywhere(radius, keys, y):
+  return Search(clip_change(y, radius * _uniform(keys, y), radius), ())
+
+
+def _adam(step, y, search, gradient):
+  del y
+  return search_step(search, gradient, step.radius, step.learning_rate)
+
+
+def _toward_gradient(step, y, search, gradient):
+  del y
+  share = 1 - step.number / step.num_steps
+  return Search(conditional_step(search.delta, gradient, step.radius, share), search.adam)
+
+
+def _sign(step, y, search, gradient):
+  size = step.radius / step.num_steps
+  return Search(clip_change(y, search.delta + size * jnp.sign(gradient), step.radius), ())
+
+
+def _decaying(step):
+  """The radius, .3 and .08 of it, a third of the steps each."""
+  third = jnp.floor(3 * step.number / step.num_steps).astype(jnp.int32)
+  return step.radius * jnp.array([1.0, 0.3, 0.08], jnp.float32)[third]
+
+
+def _long_sign(step, y, search, gradient):
+  return Search(clip_change(y, search.delta + _decaying(step) * jnp.sign(gradient), step.radius), ())
+
+
+def _long_l2(step, y, search, gradient):
+  del y
+  delta = search.delta + _decaying(step) * to_sphere(gradient, 1.0)
+  return Search(project_to_ball(delta, step.radius), search.adam)
+
+
+ATTACKS = {
+  "search": Attack(
+    "the training attack", "L2", mean_square, _on_sphere, _adam, False,
+    "Paper A's inner search (Eq. 6): Adam steps projected to the ball of radius eps, from a random direction of norm "
+    "eps, the mean over draws of Z of the squared change; its last iterate.",
+  ),
+  "longer": Attack(
+    "the longer search", "L2", mean_square, _on_sphere, _toward_gradient, True,
+    "Steps on the sphere of radius eps toward the gradient's direction, long at first (attacks.conditional_step), from "
+    "several random directions; the best iterate of all and of the training attack.",
+  ),
+  "ifgsm": Attack(
+    "I-FGSM", "sup", mean_distance, _near_zero, _sign, False,
+    "Choi et al. 2019 as in paper A, App. G: steps of alpha / T along the gradient's sign, from uniform noise of a "
+    "hundredth of alpha; its last iterate.",
+  ),
+  "strong_sup": Attack(
+    "the stronger attack", "sup", visible_distance, _anywhere, _long_sign, True,
+    "Steps of alpha, .3 alpha and .08 alpha along the gradient's sign, a third of them each, from uniform noise of "
+    "alpha; the change of the pictures, clipped to [0, 1]; the best iterate.",
+  ),
+  "strong_l2": Attack(
+    "the stronger attack, L2", "L2", visible_distance, _on_sphere, _long_l2, True,
+    "The same with steps along the gradient, projected to the ball of radius eps.",
+  ),
+}  # fmt: skip
+
+
+def better(best: tuple[jax.Array, jax.Array], delta: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """(delta, change) with, for each example, the one that changes more: [..., b, h,w,C] and [..., b]."""
+  wins = (change > best[1]).reshape(change.shape + (1,) * (delta.ndim - change.ndim))
+  return jnp.where(wins, delta, best[0]), jnp.maximum(change, best[1])
