@@ -77,7 +77,7 @@ def test_data_records_of_other_fields(tmp_path, content):
 @pytest.mark.parametrize(
   "change",
   [
-    {"step": None}, {"task": 1}, {"run": []}, {"variant": "\ud800"}, {"results": []}, {"protocol": {}},
+    {"step": None}, {"task": 1}, {"run": []}, {"variant": "\ud800"}, {"results": []}, {"protocol": None},
     {"results": {"psnr_db": {"value": "x"}}}, {"results": {"psnr_db": 3}}, {"results": {"frechet": {"value": 1}}},
     {"results": {"psnr_db": {"value": 10**400}}}, {"published": None}, {"hardware": 3, "protocol": {}},
   ],
