@@ -134,14 +134,13 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
   The second by a file with a session's start, which is all that purge_step was in TensorFlow 1; TensorFlow 2's writers
   have none. It must sort between the earlier files and the next: their names have the seconds of their creation.
   """
-  from google.protobuf.message import DecodeError
   from tensorboard.compat.proto.event_pb2 import Event, SessionLog
   from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
   def is_kept(record):
     try:
       return Event.FromString(record[12:-4]).step <= last_step
-    except DecodeError:  # damaged
+    except Exception:  # of protobuf's, for a damaged record
       return False
 
   for path in workdir.glob("events.out.tfevents.*"):

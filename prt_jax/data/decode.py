@@ -16,6 +16,10 @@ from prt_jax.regular_files import open_regular
 # programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
+# A file of a hundred bytes can claim any size, and memory is set aside for it: a large image, even of one colour, has
+# more bytes than one for so many pixels.
+_LARGE, _MAX_PIXELS_A_BYTE = 16_000_000, 2_000
+
 # Images decoded ahead of the reader, a thread: enough that no thread waits, little memory.
 LOOK_AHEAD = 8
 
@@ -53,6 +57,9 @@ def load_image(encoded, label):
   try:
     file = io.BytesIO(encoded) if isinstance(encoded, bytes) else open_regular(encoded)
     with file, Image.open(file, formats=FORMATS) as image:
+      num_bytes = len(encoded) if isinstance(encoded, bytes) else os.fstat(file.fileno()).st_size
+      if image.width * image.height > max(_LARGE, _MAX_PIXELS_A_BYTE * num_bytes):
+        raise ValueError(f"its {num_bytes:,} bytes claim to be {image.width}x{image.height} pixels")
       image.load()
       ImageOps.exif_transpose(image, in_place=True)
   except UnidentifiedImageError as error:

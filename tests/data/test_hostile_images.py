@@ -1,7 +1,9 @@
 """Folders of images as the world has them: other kinds under an image's name, pipes, odd names, depth, damage."""
 
+import io
 import json
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -32,6 +34,20 @@ def test_other_kinds_are_refused_by_what_they_are(tmp_path, content, monkeypatch
   monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked"))
   with pytest.raises(UnreadableImage, match=r"cannot read the image image\.png"):
     decode.load_image(path, "image.png")
+
+
+def test_a_few_bytes_that_claim_to_be_a_large_image_are_refused_before_they_are_decoded(tmp_path):
+  buffer = io.BytesIO()
+  Image.new("RGB", (8, 8)).save(buffer, "BMP")
+  content = bytearray(buffer.getvalue())
+  content[18:26] = struct.pack("<ii", 8199, 9821)  # 80 million pixels, below Pillow's own limit
+  for encoded in (bytes(content), tmp_path / "image.png"):
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(UnreadableImage, match=f"its {len(content)} bytes claim to be 8199x9821 pixels"):
+      decode.load_image(encoded, "image.png")
+  # A large picture of one colour has few bytes, and is read.
+  Image.new("RGB", (5000, 4000), (1, 2, 3)).save(tmp_path / "flat.png")
+  assert decode.load_image(tmp_path / "flat.png", "flat.png").size == (5000, 4000)
 
 
 def test_a_pipe_is_neither_listed_nor_waited_for(tmp_path, write_images):
