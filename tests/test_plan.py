@@ -44,6 +44,16 @@ def test_a_product_and_a_convolution_by_hand():
   assert work.flops(10) == 10 * (convolution + product)
 
 
+def test_the_holes_of_a_strides_gradient_are_not_multiplied_with():
+  def gradient(x, kernel, y):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.linear_transpose(lambda x: jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME",
+                                                                       dimension_numbers=dimensions), x)(y)  # fmt: skip
+
+  work = count(gradient, shape(EXAMPLES, 4, 4, 3), shape(4, 4, 3, 5), shape(EXAMPLES, 2, 2, 5))
+  assert work.flops == Affine(0, 2 * (2 * 2) * (4 * 4) * 3 * 5)  # those of the convolution itself
+
+
 def test_the_generator_counts_as_its_figure_does(monkeypatch):
   # In blocks, kernels hold zeros that count.
   monkeypatch.setitem(FORMULATIONS, "tpu", dataclasses.replace(FORMULATIONS["cpu"], tuned_convolutions=False))

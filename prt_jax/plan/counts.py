@@ -84,13 +84,14 @@ def _multiplications(equation):
   """Of a convolution or product: those behind each number of the result, times their number. None for others."""
   if equation.primitive.name not in ("conv_general_dilated", "dot_general"):
     return None
-  if equation.primitive.name == "conv_general_dilated":
-    kernel = equation.invars[1].aval.shape
-    each = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-  else:
+  number = math.prod(equation.outvars[0].aval.shape)
+  if equation.primitive.name == "dot_general":
     (contracted, _), _ = equation.params["dimension_numbers"]
-    each = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-  return _affine(each * math.prod(equation.outvars[0].aval.shape))
+    return _affine(number * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted))
+  kernel = equation.invars[1].aval.shape
+  each = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+  # A stride's gradient spreads its input, and nobody multiplies with the holes.
+  return _affine(number * each // math.prod(equation.params["lhs_dilation"]))
 
 
 def _kept(jaxpr, results, known):
