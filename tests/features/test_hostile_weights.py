@@ -15,6 +15,7 @@ import pytest
 from prt_jax.errors import UserError
 from prt_jax.features import torch_pickle
 from prt_jax.features.squeezenet import load_squeezenet
+from prt_jax.features.stored_tensor import read_all
 from prt_jax.features.torch_checkpoint import load_state_dict, open_state_dict
 from tests.commands import environment
 from tests.conftest import ROOT
@@ -158,6 +159,16 @@ def test_a_tensor_is_read_when_it_is_asked_for_and_its_checksum_compared_then(tm
     assert tensors["a"].shape == (1,) and tensors["a"].dtype == np.float32
     with pytest.raises(UserError, match="truncated"):
       tensors["a"].read()
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path):
+  values = struct.pack("<4f", 1, float("nan"), 3, float("inf"))
+  pickled = state_dict(**{"head.bias": tensor(4, (1,)), "body.weight": tensor(4, (2, 2), (2, 1))})
+  path = archive(tmp_path / "w.pth", members(pickled, values))
+  with open_state_dict(path) as tensors:
+    assert read_all({"head.bias": tensors["head.bias"]}, path)["head.bias"] == [1]
+    with pytest.raises(UserError, match=r"w\.pth holds 2 of 4 values of body\.weight that are NaN or infinite"):
+      read_all(tensors, path)
 
 
 def test_a_pickle_beyond_its_limit_is_refused_whatever_it_holds(monkeypatch):
