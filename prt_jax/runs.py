@@ -91,5 +91,7 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     return ConfigDict(complete_config(read_object(path, "name the workdir of a training run")))
   except OSError as error:
     raise UserError(f"{workdir} is no workdir of a training run: its config.json cannot be read ({error})") from None
-  except (AttributeError, LookupError, TypeError) as error:
+  except UserError:
+    raise
+  except (AttributeError, LookupError, TypeError, ValueError) as error:
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None

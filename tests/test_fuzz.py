@@ -8,8 +8,9 @@ from prt_jax import compare, report
 
 pytest.importorskip("hypothesis")
 
+from prt_jax.runs import read_config
 from tests.fuzz.__main__ import fuzz
-from tests.fuzz.kinds import CONFIG, FOLDER, KINDS, LINES, WEIGHTS, image_files, read_run, report_document, written
+from tests.fuzz.kinds import CONFIG, FOLDER, KINDS, LINES, WEIGHTS, image_files, report_document, written
 
 FOUND = [
   # A value of 5,000 characters, quoted in full: a line that no terminal shows.
@@ -37,7 +38,7 @@ def test_the_files_that_are_changed_are_whole():
   for content in image_files():
     KINDS["images"].readers["image"](content)
   written("config.json", json.dumps(CONFIG).encode())
-  assert read_run(FOLDER)
+  assert read_config(FOLDER)
   KINDS["reports"].readers["metrics"](LINES)
   assert (FOLDER / "metrics.jsonl").read_bytes() == LINES[: LINES.index(b'{"step": 9')]
   written("report.json", json.dumps(report_document()).encode())

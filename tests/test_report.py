@@ -96,9 +96,14 @@ def test_a_task_is_called_what_it_is(fields, task):
   assert report.task(config) == task
 
 
+# What is shown of any report.
+SHOWN = {"variant": "v", "task": "t", "step": 1, "published": {"source": "", "values": {}}, "missing": []}
+
+
 def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(tmp_path):
   old = {"data": "a", "weights": "w", "eval": {"num_neighbors": 3, "feature_weights": "/here"}, "precision": "highest"}
-  (tmp_path / "report.json").write_text(json.dumps({"protocol": old, "results": {"recall": {"value": 1, "n": 2}}}))
+  recall = {"recall": {"value": 1, "n": 2}}
+  (tmp_path / "report.json").write_text(json.dumps(SHOWN | {"protocol": old, "results": recall}))
   new = {
     "data": "a", "weights": "w", "eval": {"num_neighbors": 3, "curve_num_examples": 9}, "precision": "highest",
     "version": 1,
@@ -107,7 +112,7 @@ def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(t
   assert report.read(tmp_path, new | {"eval": new["eval"] | {"num_neighbors": 5}}) is None
   assert report.read(tmp_path, new | {"weights": "v"}) is None
   # One with a version has all fields, and they count.
-  (tmp_path / "report.json").write_text(json.dumps({"protocol": new, "results": {}}))
+  (tmp_path / "report.json").write_text(json.dumps(SHOWN | {"protocol": new, "results": {}}))
   assert report.read(tmp_path, new) is not None
   assert report.read(tmp_path, new | {"eval": new["eval"] | {"curve_num_examples": 8}}) is None
 

@@ -99,7 +99,7 @@ def test_originals_are_measured_first(tiny_config, tmp_path):
   ],
 )
 def test_flags_that_mean_nothing_with_a_workdir_are_refused(command, flag, message, tmp_path, monkeypatch):
-  run = Restorer("run", lambda y, z: y, image_size=32)
+  run = Restorer("run", lambda params, y, z: y, image_size=32)
   monkeypatch.setattr(restorer_flags, "load_restorer", lambda name, checkpoint: run)
   folder = folder_of(tmp_path, a=random_pixels(0, 32, 32))
   with pytest.raises(UserError, match=message):

@@ -153,5 +153,5 @@ def test_the_radius_from_which_rounding_drowns_the_change():
 
 
 def test_a_folder_without_a_run_is_one_line(tmp_path):
-  with pytest.raises(UserError, match="no run there"):
+  with pytest.raises(UserError, match="is no workdir of a training run"):
     precision.main(["--restorer", str(tmp_path)])

@@ -158,11 +158,11 @@ def _records(scene: Scene):
 def _pass(scene: Scene):
   scene.copy_reference()
   process = scene.start("--config.eval.batch_size=1", mode="eval")
-  partial = scene.run / "eval" / "24" / "partial"
-  if process.until(lambda: (partial / "progress.json").exists()):
+  columns = scene.run / "eval" / "24" / "columns"
+  if process.until(lambda: any(columns.glob("*/*.npz"))):
     process.kill()
-  for path in partial.glob("*.json") if partial.exists() else ():
-    path.write_text('{"done": 5')
+  for path in columns.glob("*/*.npz"):
+    path.write_bytes(path.read_bytes()[:50])
   scene.finish()
   scene.compare()
 

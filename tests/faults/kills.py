@@ -66,5 +66,5 @@ def _evaluating(scene: Scene):
 @cases("killed while it writes the report", count=2)
 def _reporting(scene: Scene):
   scene.copy_reference()
-  killed(scene, says("inputs under the stronger attack: 4 of 4"), 0.9 * scene.seconds("report", "end"), mode="eval")
+  killed(scene, says("28 of 28 measurements"), 0.9 * scene.seconds("report", "end"), mode="eval")
   scene.same()

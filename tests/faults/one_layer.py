@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from configs import default
-from prt_jax import game
+from prt_jax.models import NETWORKS, Players
 from tests import tiny
 
 
@@ -37,14 +37,14 @@ class Critic(nn.Module):
     return nn.Dense(1)(nn.softplus(x).reshape(len(x), -1))[:, 0]
 
 
-def _players(config, degradation, axis_name, platform, dtype):
+def _players(config, degradation, *, axis_name, platform, dtype):
   del degradation, platform, dtype
-  return Generator(axis_name), Critic(), ((config.data.image_size, config.data.image_size, 1),)
+  return Players(Generator(axis_name), Critic(), ((config.data.image_size, config.data.image_size, 1),))
 
 
 def get_config(arg=default.VARIANTS[0]):
   """tests/tiny.py's, and the nets put in the place of the U-Net and its critic."""
-  game.PLAYERS["unet"] = _players
+  NETWORKS["unet"] = _players
   config = tiny.get_config(arg)
   config.unlock()
   config.train.update(num_steps=24, log_every_steps=3, checkpoint_every_steps=4, image_every_steps=12)

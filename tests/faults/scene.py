@@ -139,7 +139,7 @@ class Scene:
 # What the command says when a phase begins.
 PHASES = {
   "preparation": "preparing ", "compilation": "starting ", "steps": "first cycle after",
-  "evaluation": "evaluating step", "report": "inputs under the stronger attack: 4 of 4",
+  "evaluation": "evaluating step", "report": "28 of 28 measurements",
 }  # fmt: skip
 
 
