@@ -68,13 +68,13 @@ def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | No
     check_workdir(workdir, config)
   try:
     game = make_game(config, dtype=MEASURING["dtype"])
+    checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   except UserError:
     raise
   # Values of other types and fields of other names fail where they are used, each in its own way.
   except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     path = workdir / "config.json"
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   found = checkpoints.find(step)
   if step:
     state = checkpoints.restore(empty_state(game), found)
