@@ -37,10 +37,12 @@ def program(function: Callable, fixed: tuple, where: str) -> Callable:
 
 
 def extract(features, params, images):
+  """Features [b,D] of images [b,H,W,3] as they would be after saving to 8 bits."""
   return features(params, quantise(images))
 
 
 def restore(seeds, y, z):
+  """All draws' restorations [S,b,H,W,3] of y [b,h,w,C]."""
   return seeds(y, z)
 
 
@@ -63,26 +65,32 @@ def _objective_and_gradient(objective, attacked, restored):
 
 
 def objective_of(objective, attacked, restored):
+  """The objective of that number in OBJECTIVES, [b], of restorations [S,b,H,W,3]."""
   return jax.lax.switch(objective, OBJECTIVES, attacked, restored)
 
 
 def start(attack, radius, keys, y):
+  """Where an attack's search begins: a Search for y [b,h,w,C], from keys [b]."""
   return attack.start(radius, keys, y)
 
 
 def step(attack, step, y, search, gradient):
+  """The Search after one step along the gradient [b,h,w,C]."""
   return attack.step(step, y, search, gradient)
 
 
 def compute(names, settings, sample):
+  """{measure: [b]} of a sample, see measures.compute."""
   return measures.compute(names, settings, sample)
 
 
 def unit(_, keys, y):
+  """A random direction of norm 1 for each measurement, shaped like y."""
   return to_sphere(normal(keys, y.shape), 1.0)
 
 
 def jacobian_step(seeds, y, z, direction):
+  """One step of power iteration on the first draw's Jacobian: (||J v|| [b], the next direction)."""
   return power_step(lambda y, z: seeds(y, z)[0], y, z, direction)
 
 
@@ -93,6 +101,7 @@ def spread_of(_, restored):
 
 
 def add_draw(_, spread, restored):
+  """spread_of's sums with one more draw's restorations [b,H,W,3]."""
   count, mean, scatter = spread
   count = count + 1
   difference = restored - mean
@@ -101,5 +110,6 @@ def add_draw(_, spread, restored):
 
 
 def std(_, spread):
+  """The standard deviation [b,H,W,3] that spread_of's sums say; the divisor is the draws less one."""
   count, _, scatter = spread
   return jnp.sqrt(scatter / jnp.maximum(count - 1, 1)[:, None, None, None])
