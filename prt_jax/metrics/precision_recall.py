@@ -142,12 +142,16 @@ class _Manifold:
         radii[few] = self._kth_smallest(few[row[other]], column[other], few, k)
     return radii
 
+  def _padded(self, radii):
+    """Radii of all points, -inf for those that fill the last block; and their bounds in float32, in blocks."""
+    padded = np.full(self.norms.shape, -np.inf)
+    padded[: len(radii)] = radii
+    return padded, [x.reshape(self.blocks[1].shape) for x in (_float32_below(padded), _float32_above(padded))]
+
   def contains(self, queries, radii):
     """[M] bool, whether each query is within the (scaled, squared) radius of at least one point."""
     inside = np.zeros(len(queries), bool)
-    padded = np.full(self.norms.shape, -np.inf)
-    padded[: len(radii)] = radii
-    blocked = [x.reshape(self.blocks[1].shape) for x in (_float32_below(padded), _float32_above(padded))]
+    padded, blocked = self._padded(radii)
     for start in range(0, len(queries), self.block_size):
       chosen = np.arange(start, min(start + self.block_size, len(queries)))
       surely, possibly = _covered(*self._block(queries[chosen]), *self.blocks, *blocked, self.error)
@@ -159,10 +163,7 @@ class _Manifold:
 
   def members(self, queries, radii):
     """[N] int, how many queries lie within each point's (scaled, squared) radius."""
-    counts = np.zeros(len(self.points), np.int64)
-    padded = np.full(self.norms.shape, -np.inf)
-    padded[: len(radii)] = radii
-    blocked = [x.reshape(self.blocks[1].shape) for x in (_float32_below(padded), _float32_above(padded))]
+    counts, blocked = np.zeros(len(self.points), np.int64), self._padded(radii)[1]
     for start in range(0, len(queries), self.block_size):
       chosen = np.arange(start, min(start + self.block_size, len(queries)))
       surely, possibly = _members(*self._block(queries[chosen]), *self.blocks, *blocked, self.error)

@@ -52,15 +52,6 @@ _CPU = Formulation(
   merges_seeds=False,
   unrolls_search=True,
 )
-_GPU = Formulation(
-  tuned_convolutions=False,
-  blocks=False,
-  sums=False,
-  strided_pools=True,
-  lanes=1,
-  merges_seeds=True,
-  unrolls_search=False,
-)
 _TPU = Formulation(
   tuned_convolutions=False,
   blocks=True,
@@ -70,6 +61,7 @@ _TPU = Formulation(
   merges_seeds=True,
   unrolls_search=False,
 )
+_GPU = dataclasses.replace(_TPU, blocks=False, sums=False, lanes=1)
 FORMULATIONS = {"cpu": _CPU, "gpu": _GPU, "tpu": _TPU}
 
 
