@@ -149,9 +149,12 @@ def load(arguments) -> Loaded:
     else:
       if noise_std is not None:
         degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
-        restorer = dataclasses.replace(restorer, degradation=degradation)
+        # Measurements with other noise are others, though the run and the originals are the same.
+        identity = f"{restorer.identity}, noise_std={noise_std}"
+        restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
       noise_std = restorer.degradation.noise_std
-      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], restorer.degrade, skipped)
+      # What is measured needs the image's number: run_measured does that.
+      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], lambda x: x, skipped)
       pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
   else:
     measuring = named_measuring(name, scale, noise_std)

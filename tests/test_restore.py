@@ -106,6 +106,23 @@ def test_flags_that_mean_nothing_with_a_workdir_are_refused(command, flag, messa
     command.main(["--restorer=run", f"--input={folder}", f"--output={tmp_path / 'out'}", flag])
 
 
+def test_audits_with_another_noise_share_nothing(tiny_config, tmp_path):
+  """The second audit into the same folder measures its own noisy measurements, not what the first one kept."""
+  trained(tmp_path / "run", tiny_config)
+  folder = folder_of(tmp_path, a=random_pixels(0, 32, 32))
+  flags = ["--alphas=8", "--num_steps=1", "--num_strong_steps=0", "--num_seeds=2", "--num_jacobian_steps=0"]
+
+  def point(noise_std, output):
+    audit_command.main([
+      f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={tmp_path / output}",
+      f"--noise_std={noise_std}", *flags,
+    ])  # fmt: skip
+    return json.loads((tmp_path / output / "report.json").read_text())["robustness"][0]
+
+  first = point(0.0, "once")
+  assert point(0.3, "once") == point(0.3, "alone") != first
+
+
 def test_a_published_network_takes_any_size(tmp_path):
   folder = folder_of(tmp_path, a=random_pixels(0, 16, 20))
   restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}", "--num_outputs=1"])
