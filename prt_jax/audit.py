@@ -128,7 +128,8 @@ class Auditor:
     )
     parts = self._parts(runner, measuring.common_key(runner, "images", self._weights), len(mine))
     keys = [
-      {"image": digest_of((pair.x, pair.y)), "example": int(index)} for pair, index in zip(mine, examples, strict=False)
+      {"original": digest_of(pair.x), "measurement": digest_of(pair.y), "example": int(index)}
+      for pair, index in zip(mine, examples, strict=False)
     ]
     columns = measuring.fill_each(self._store, parts, keys, lambda: runner.begin(x, y, examples))
     shown = columns.pop("pictures")

@@ -9,17 +9,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prt_jax.audit import Pictures, Protocol, audit, joint_index
+from prt_jax.audit import Auditor, Pictures, Protocol, audit, joint_index
 from prt_jax.audit_report import render
+from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
+from prt_jax.image_pairs import Pair
 from prt_jax.measurements import attack, restore_all
 from prt_jax.measures import psnr_y
 from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_upsample
-from prt_jax.restorers.restorer import as_restorer
+from prt_jax.restorers.restorer import Restorer, as_restorer
 from prt_jax.restorers.torch_adapter import TorchRestorer
+from prt_jax.store import Store
 from tests.test_attacks import compilations
 
 QUICK = {"alphas": (0.01, 0.04), "num_steps": 5, "num_jacobian_steps": 3}
+
+
+def test_the_same_pixels_as_original_and_as_measurement_are_two_audits(tmp_path):
+  """Where both have one size: what was kept of a noisy measurement of an image is not that of the image itself."""
+  degradation = make_degradation({"kind": "denoising", "noise_std": 0.2}, 12)
+  restorer = Restorer("identity", lambda params, y, z: y, degradation=degradation, identity="identity")
+  image = np.full((12, 12, 3), 0.5, np.float32)
+  protocol = Protocol((0.04,), 1, 0, num_jacobian_steps=0)
+
+  def seen(**pair):
+    auditor = Auditor(restorer, protocol, store=Store(tmp_path))
+    (image,) = auditor.audit([Pair("a", **pair)])
+    return image["measured_range"]
+
+  low, high = seen(x=image, y=None)
+  assert low < 0.3 and high > 0.7
+  assert seen(x=None, y=image) == [0.5, 0.5]
 
 
 def upsample(y):
