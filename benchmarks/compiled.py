@@ -135,8 +135,8 @@ def lower(step: str, config, described):
   import numpy as np
 
   from prt_jax import devices
-  from prt_jax.game import make_game, state_shapes
-  from prt_jax.step import critic_step, make_train_cycles, make_train_step
+  from prt_jax.training.gan import make_game, state_shapes
+  from prt_jax.training.step import critic_step, make_train_cycles, make_train_step
 
   chips = len(described)
   platform = "tpu" if described[0].platform == "tpu" else "gpu"
@@ -179,7 +179,7 @@ def _attack(game, shared, y, z, reference):
   import jax.numpy as jnp
 
   from prt_jax.attacks import ascend, sum_over_seeds
-  from prt_jax.game import begin, complete_seeds
+  from prt_jax.training.gan import begin, complete_seeds
 
   params, batch_stats, key = shared
   train, estimated = game.config.attack.batch_norm != "frozen", jax.vmap(game.degradation.estimated)

@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 
-from prt_jax.command_line import Parser, run
+from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.targets import Target
 

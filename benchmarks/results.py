@@ -11,7 +11,7 @@ import pathlib
 import shlex
 from typing import NamedTuple
 
-from prt_jax.command_line import Parser, run
+from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.targets import TARGETS
 

@@ -45,9 +45,10 @@ def savings(num_seeds: int) -> list[Alternative]:
   """Every saving, taken back; and the option of computing in bfloat16."""
   import jax
 
-  from prt_jax import attacks, step
-  from prt_jax.game import restore
+  from prt_jax import attacks
   from prt_jax.models import convolution, layers, unet
+  from prt_jax.training import step
+  from prt_jax.training.gan import restore
 
   def stem_features(self, x, train):
     return self.double_convs[0](x, train=train)
@@ -124,7 +125,7 @@ def compile_step(config, step: str, alternative: Alternative) -> Compiled:
   import jax
 
   from benchmarks.jax_steps import FUNCTIONS, abstract_arguments
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(dict(alternative.fields))
@@ -142,7 +143,7 @@ def compare(config, step: str, alternatives: list[Alternative], repeats: int) ->
   import optax
 
   from benchmarks.jax_steps import make_arguments
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   def gradient(state):
     # Adam's first moment after one step, a multiple of it.

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import command_line
-from prt_jax.command_line import Parser
-from prt_jax.cores import num_cores
+from benchmarks.cores import num_cores
+from prt_jax.commands import parser
+from prt_jax.commands.parser import Parser
 from prt_jax.errors import UserError
 
 DEVICES = ("cpu", "gpu", "tpu")
@@ -145,4 +145,4 @@ def run(main: Callable[[list[str]], None]) -> None:
   logging.get_absl_handler().addFilter(
     lambda record: pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
   )
-  command_line.run(main)
+  parser.run(main)

@@ -7,8 +7,8 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from benchmarks.cores import num_cores
 from benchmarks.memory_use import peak_process_bytes, program_bytes, reset_process_peak
-from prt_jax.cores import num_cores
 
 STEPS = ("critic", "plain", "robust", "cycle")
 
@@ -47,8 +47,8 @@ def make_jax_side(row, config, device, precision, _):
 
   from benchmarks.jax_steps import SINGLE_STEPS, make_pixels, make_spread_out_steps
   from prt_jax import devices
-  from prt_jax.game import init_state, make_game
-  from prt_jax.step import make_train_cycles, make_train_step
+  from prt_jax.training.gan import init_state, make_game
+  from prt_jax.training.step import make_train_cycles, make_train_step
 
   if device != "cpu" and len(jax.devices()) > 1:
     raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")

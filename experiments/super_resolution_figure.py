@@ -26,8 +26,8 @@ from experiments.image_runs import (
 from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
 from experiments.table1 import COLORS, gallery, published_config
-from prt_jax import pictures
 from prt_jax.errors import UserError
+from prt_jax.io import pictures
 
 PANELS = {
   "frechet": "Frechet distance", "precision": "precision", "recall": "recall", "per_pixel_std": "per-pixel std",

@@ -135,12 +135,21 @@ def base():
   evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none
   evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
-  # Inputs under the sup-norm attacks, I-FGSM and a stronger one (attack_table), and for the Jacobian's norm; 0 = none.
+  # Inputs under the sup-norm attacks (attacks/table.py), I-FGSM and a stronger one, and for the Jacobian's norm;
+  # 0 = none.
   evaluation.curve_num_examples = 256
   evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255
   evaluation.curve_num_steps = 50  # steps of I-FGSM; the stronger one takes a fifth more
   evaluation.num_jacobian_steps = 10  # power iterations for the Jacobian's norm; 0 = none
   return config
+
+
+def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
+  """The fields of a config as ("group.name", value) pairs."""
+  fields = []
+  for name, value in config.items():
+    fields += flat(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else [(prefix + name, value)]
+  return fields
 
 
 def finish(config, arg, scales=None):

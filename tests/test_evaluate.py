@@ -12,12 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from prt_jax import distributions, evaluate
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax import evaluate
 from prt_jax.errors import UserError
-from prt_jax.game import init_state, make_game
+from prt_jax.evaluation import distributions
+from prt_jax.evaluation.store import Columns
 from prt_jax.metrics import density_coverage, frechet_distance, precision_recall
-from prt_jax.store import Columns
+from prt_jax.training.checkpoints import Checkpoints, claim_workdir
+from prt_jax.training.gan import init_state, make_game
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE

@@ -177,7 +177,7 @@ def test_srflow_is_stochastic_with_the_authors_temperature(flow):
 
 def test_published_srflow_has_the_authors_layers():
   """Indices and widths that the authors' configuration (K 16, L 3, one split) gives."""
-  from prt_jax.restorers.srflow import SRFLOW
+  from prt_jax.restorers.networks.srflow import SRFLOW
 
   module = torch_srflow.SRFlow()
   expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
