@@ -17,8 +17,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from benchmarks.cores import num_cores
-from prt_jax.commands import parser
 from prt_jax.commands.parser import Parser
+from prt_jax.commands.parser import run as run_command
 from prt_jax.errors import UserError
 
 DEVICES = ("cpu", "gpu", "tpu")
@@ -145,4 +145,4 @@ def run(main: Callable[[list[str]], None]) -> None:
   logging.get_absl_handler().addFilter(
     lambda record: pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
   )
-  parser.run(main)
+  run_command(main)

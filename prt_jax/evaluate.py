@@ -28,6 +28,7 @@ from prt_jax.evaluation.runner import DEVICES, Batch, Runner, make_features
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
+from prt_jax.importing import make_callable
 from prt_jax.io.disk_errors import one_line_errors
 from prt_jax.io.locks import one_writer
 from prt_jax.precision import MEASURING
@@ -40,7 +41,7 @@ from prt_jax.training.writers import write_evaluation
 ORDER_SEED = 20221116  # of the order in which rows are taken
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> dict:
+def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval") -> dict:
   """Measures the workdir's checkpoint; writes eval/STEP/report.json, report.html and pictures, a line in metrics.jsonl.
 
   Args:
@@ -54,7 +55,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   Raises:
     UserError: no checkpoint, weights that do not fit, fewer validation images than asked for, ...
   """
-  started = time.monotonic()
+  started, workdir = time.monotonic(), pathlib.Path(workdir).expanduser()
   config = evaluation_config(config)
   game = make_game(config, dtype=MEASURING["dtype"])
   check_images(game)
@@ -277,3 +278,6 @@ def reference_features(
         images = np.asarray(dataset.train[padded_rows(rows, first, size)], np.float32) / 255
         columns.append({"features": features(runner.split(images))[: len(rows) - first]})
   return columns.arrays(len(rows))["features"]
+
+
+make_callable(__name__, evaluate)

@@ -19,6 +19,7 @@ from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code, restore_repeatably
 from prt_jax.evaluation.exploration import explore, pairwise_distances, random_outputs
 from prt_jax.evaluation.measures import capped_consistency_psnr, check_size
+from prt_jax.importing import make_callable
 from prt_jax.io.pictures import draw_grid, save_png
 from prt_jax.metrics import PSNR_CAP, psnr
 from prt_jax.precision import in_float32
@@ -117,6 +118,8 @@ def _line(record: dict) -> str:
   means = ", ".join(f"{title} {values['mean']:.4f}" for title, values in record["distances"].items())
   return f"{record['name']}: mean distances {means}; explored over random {record['explored_over_random']:.1f}"
 
+
+make_callable(__name__, explore)
 
 if __name__ == "__main__":
   run(main)

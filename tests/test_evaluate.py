@@ -195,7 +195,7 @@ def test_an_evaluation_killed_before_its_line_writes_it_at_the_next_start(evalua
 
 
 def test_evaluated_again_it_says_so_and_measures_nothing(evaluated, workdir, photographs, monkeypatch):
-  monkeypatch.setattr(evaluate.measuring, "fill", lambda *_: pytest.fail("measured again"))
+  monkeypatch.setattr(evaluate.measured_parts, "fill", lambda *_: pytest.fail("measured again"))
   assert evaluate.evaluate(make_config(photographs), workdir) == evaluated
 
 

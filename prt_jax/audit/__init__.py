@@ -8,5 +8,8 @@ writes report.json and report.html. In Python, audit(restore, y) takes a functio
 from prt_jax.audit.auditor import Auditor, audit
 from prt_jax.audit.protocol import ALPHAS, Protocol
 from prt_jax.audit.summary import Pictures, joint_index
+from prt_jax.importing import make_callable
 
 __all__ = ["ALPHAS", "Auditor", "Pictures", "Protocol", "audit", "joint_index"]
+
+make_callable(__name__, audit)

@@ -76,7 +76,7 @@ def make_schedule(game: Game, until: int | None = None) -> Schedule:
   return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
 
 
-def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -> TrainState | None:
+def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = None) -> TrainState | None:
   """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
 
   Args:
@@ -93,7 +93,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -
       data or that another process writes, a disk that cannot be written, a loss that is not finite.
       The last good checkpoint is kept.
   """
-  config = checked(config)
+  config, workdir = checked(config), pathlib.Path(workdir).expanduser()
   game = make_game(config, axis_name=devices.AXIS)
   schedule = make_schedule(game, until)
   devices.check_batch_size("train.batch_size", config.train.batch_size)
