@@ -86,6 +86,13 @@ def select_device(device: str, config: ConfigDict) -> None:
     raise UserError(f"--device={device}: JAX finds none here (README, Start, says what to install)") from error
 
 
+def device_description() -> str:
+  """JAX's version and this process's devices; after select_device."""
+  import jax
+
+  return f"JAX {jax.__version__}, {jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
 def provenance(module: str, config: ConfigDict) -> dict:
   """The command, hardware and versions of this process, and the settings that decide the work."""
   fields = {flag: config[field.split(".")[0]][field.split(".")[1]] for flag, field in _FIELDS.items()}
