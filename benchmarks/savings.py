@@ -76,7 +76,7 @@ def savings(num_seeds: int) -> list[Alternative]:
   """Every saving of the CPU's formulation, taken back; and the option of computing in bfloat16."""
   import jax
 
-  from prt_jax import attacks
+  from prt_jax.attacks import draws, search
   from prt_jax.models import convolution, layers, unet
   from prt_jax.training import step
   from prt_jax.training.gan import restore
@@ -97,7 +97,7 @@ def savings(num_seeds: int) -> list[Alternative]:
     def of_one(pair):
       return function(shared, *jax.tree.map(lambda leaf: leaf[None], pair))
 
-    return jax.numpy.sum(attacks.over_seeds(jax.vmap(of_one), (outputs, z), seeds_at_once))
+    return jax.numpy.sum(draws.over_seeds(jax.vmap(of_one), (outputs, z), seeds_at_once))
 
   def begin_nothing(game, params, batch_stats, y, *, train):
     return y, batch_stats
@@ -128,9 +128,9 @@ def savings(num_seeds: int) -> list[Alternative]:
       (step, "begin", begin_nothing), (step, "complete_seeds", restore_seeds))),
     Alternative("stem's features convolved for every seed", generator, (
       (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
-    Alternative("first restorations' convolutions computed again", ("robust",), ((attacks, "_KEPT", None),)),
+    Alternative("first restorations' convolutions computed again", ("robust",), ((draws, "_KEPT", None),)),
     Alternative("values computed again for gradients", ("robust",), (
-      (attacks, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
+      (search, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
   ]  # fmt: skip
 
 
