@@ -67,7 +67,7 @@ def render(plan: Plan) -> str:
   return _columns([
     ("device", f"{plan.num_devices} x {plan.target.title}; batch {plan.batch_size}, {plan.dtype}"),
     ("time", f"{at_least}{plan.hours:,.1f} hours for {sum(plan.num_steps.values()):,} steps [{basis(plan)}]"),
-    *_as_an_h200(plan),
+    *_as_measured(plan),
     ("", ", ".join(steps)),
     ("cost", f"{at_least}{plan.hours * plan.num_devices:,.1f} device-hours, times the price of one"),
     ("memory", f"{_gb(memory.total)} of {_gb(memory.usable)} that a run can have: {verdict(plan)}"),
@@ -85,6 +85,7 @@ def render_all(plans: Sequence[Plan]) -> str:
     (
       plan.target.name,
       f"{plan.hours:,.1f}",
+      "" if (measured := hours_as_measured(plan)) is None else f"{measured:,.1f}",
       f"{plan.memory.total / 1e9:.1f}",
       f"{plan.memory.usable / 1e9:.1f}",
       str(plan.largest_batch_size),
@@ -93,17 +94,26 @@ def render_all(plans: Sequence[Plan]) -> str:
     )
     for plan in plans
   ]
-  header = ("target", "hours", "memory GB", "of", "largest batch", "", "the hours are")
+  header = ("target", "hours", "at an H200's ratios", "memory GB", "of", "largest batch", "", "the hours are")
   return f"{_columns([header, *rows])}\n\n{_columns(_everywhere(plans[0]))}"
 
 
-def _as_an_h200(plan):
-  """A bound is far from a run: what the run takes if this card stays as far above its bound as a measured one."""
+def hours_as_measured(plan: Plan) -> float | None:
+  """A bound is far from a run: the hours if this card stays as far above its bound as a measured one (an H200).
+
+  None where the plan's hours are no bound.
+  """
   if not basis(plan).startswith(BOUND):
+    return None
+  steps = plan.steps
+  return sum(plan.num_steps[name] * steps[name].seconds * MEASURED_TIMES_BOUND[name] for name in steps) / 3600
+
+
+def _as_measured(plan):
+  if (hours := hours_as_measured(plan)) is None:
     return []
-  seconds = sum(plan.num_steps[step] * plan.steps[step].seconds * MEASURED_TIMES_BOUND[step] for step in plan.num_steps)
   times = ", ".join(f"{step} {times:g}" for step, times in MEASURED_TIMES_BOUND.items())
-  return [("", f"{seconds / 3600:,.1f} hours at as many times its bound as an H200 was measured to take ({times})")]
+  return [("", f"{hours:,.1f} hours at as many times its bound as an H200 was measured to take ({times})")]
 
 
 def basis(plan: Plan) -> str:
