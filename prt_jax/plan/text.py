@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from prt_jax import devices, targets
-from prt_jax.plan.calibration import BOUND
+from prt_jax.plan.calibration import BOUND, MEASURED_TIMES_BOUND
 from prt_jax.plan.needs import FREE
 from prt_jax.plan.planning import Plan, plan, plan_all
 from prt_jax.targets import Target
@@ -63,12 +63,13 @@ def render(plan: Plan) -> str:
     if (num_bytes := getattr(memory, part))
   ]  # fmt: skip
   programs = dict.fromkeys(program for step in plan.steps.values() for program in step.programs)
-  hours = f"{'at least ' if basis(plan).startswith(BOUND) else ''}{plan.hours:,.1f}"
+  at_least = "at least " if basis(plan).startswith(BOUND) else ""
   return _columns([
     ("device", f"{plan.num_devices} x {plan.target.title}; batch {plan.batch_size}, {plan.dtype}"),
-    ("time", f"{hours} hours for {sum(plan.num_steps.values()):,} steps [{basis(plan)}]"),
+    ("time", f"{at_least}{plan.hours:,.1f} hours for {sum(plan.num_steps.values()):,} steps [{basis(plan)}]"),
+    *_as_an_h200(plan),
     ("", ", ".join(steps)),
-    ("cost", f"{plan.hours * plan.num_devices:,.1f} device-hours, times the price of one"),
+    ("cost", f"{at_least}{plan.hours * plan.num_devices:,.1f} device-hours, times the price of one"),
     ("memory", f"{_gb(memory.total)} of {_gb(memory.usable)} that a run can have: {verdict(plan)}"),
     ("", f"{', '.join(parts)}, temporaries {_gb(memory.temporaries)} [estimate]"),
     ("largest batch", f"{plan.largest_batch_size} with attack.seeds_at_once={plan.seeds_at_once}"),
@@ -94,6 +95,15 @@ def render_all(plans: Sequence[Plan]) -> str:
   ]
   header = ("target", "hours", "memory GB", "of", "largest batch", "", "the hours are")
   return f"{_columns([header, *rows])}\n\n{_columns(_everywhere(plans[0]))}"
+
+
+def _as_an_h200(plan):
+  """A bound is far from a run: what the run takes if this card stays as far above its bound as a measured one."""
+  if not basis(plan).startswith(BOUND):
+    return []
+  seconds = sum(plan.num_steps[step] * plan.steps[step].seconds * MEASURED_TIMES_BOUND[step] for step in plan.num_steps)
+  times = ", ".join(f"{step} {times:g}" for step, times in MEASURED_TIMES_BOUND.items())
+  return [("", f"{seconds / 3600:,.1f} hours at as many times its bound as an H200 was measured to take ({times})")]
 
 
 def basis(plan: Plan) -> str:
