@@ -103,8 +103,9 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
       )
     seconds["total"] = time.monotonic() - started
     examples = results.examples(columns) | {"row": rows}
-    content = evaluation_report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
-    content["curves"] = results.curves(columns, config.eval.curve_alphas)
+    curves = results.curves(columns, config.eval.curve_alphas)
+    measured = evaluation_report.Measured(found, curves, examples, missing, seconds)
+    content = evaluation_report.make(run, dataset, protocol, measured)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "examples.npz", **examples)
     evaluation_report.write(folder, content, shown)

@@ -8,7 +8,6 @@ NAME-1.png ... NAME-N.png, a contact sheet NAME-sheet.png, and a record in resto
 as it looks on white, and its restorations keep its alpha.
 """
 
-import json
 import pathlib
 
 import jax
@@ -24,8 +23,8 @@ from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import restore_all, restore_repeatably
 from prt_jax.evaluation.measures import capped_consistency_psnr
 from prt_jax.io.pictures import STD_GAIN, draw_grid, eight_bits, save_png
+from prt_jax.io.whole_files import write_json
 from prt_jax.precision import in_float32
-from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import Restorer
 
 
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> None:
     save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
     records.append(record)
     content = {"restorer": restorer.name, "images": records} | ({"skipped": skipped} if skipped else {})
-    write_text(output / "restore.json", json.dumps(content, indent=2) + "\n")
+    write_json(output / "restore.json", content)
     print(_line(record, output), flush=True)
 
 
