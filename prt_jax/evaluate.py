@@ -78,7 +78,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
     logging.info("evaluated already: %s (delete %s to do it again)", folder / "report.html", folder)
     return done
   seconds = {}
-  settings = Settings(game.degradation.psnr_size, 0, game.config.degradation.noise_std**2 or None, lpips_params)
+  settings = Settings(game.degradation.psnr_size, 0, game.degradation.noise_std**2 or None, lpips_params)
   restorer = run_restorer(game, weights, f"{workdir.name} (step {step})")
   runner = Runner(restorer, config.attack.num_seeds, settings, where=DEVICES)
   rows = evaluation_rows(dataset.val, config.eval.num_examples)

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
-  restorer, pairs, _, skipped = restorer_flags.load(arguments)
+  restorer, pairs, _, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   records = []
   for index, pair in enumerate(pairs):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
-from prt_jax.restorers.networks.architecture import Architecture, load_params
+from prt_jax.restorers.networks.architecture import Architecture, Stored, load_params, mismatch
 from prt_jax.restorers.networks.carn import CARN_M
 from prt_jax.restorers.networks.compact import COMPACT
 from prt_jax.restorers.networks.edsr import EDSR
@@ -34,6 +34,15 @@ ARCHITECTURES: dict[str, Architecture] = {
   "edsr": EDSR,
   "srflow": SRFLOW,
 }
+
+
+def recognise(state: Stored) -> str:
+  """The flags that load a state dict as one of ARCHITECTURES, "--restorer=imdn --scale=4"; "" where it is none."""
+  for name, architecture in ARCHITECTURES.items():
+    for scale in architecture.scales if architecture is not BICUBIC else ():
+      if not mismatch(architecture, state, scale):
+        return f"--restorer={name} --scale={scale}"
+  return ""
 
 
 def load_network(
@@ -80,5 +89,6 @@ def load_network(
     draw_noise=draw_noise if architecture.noise_shapes else None,
     degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale)),
     multiple=architecture.multiple,
+    scale=scale,
     identity=f"{name} x{scale}",
   )
