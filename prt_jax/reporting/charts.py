@@ -48,8 +48,9 @@ def draw_curves(curves: list[Curve], x_label: str, y_label: str, *, diagonal: st
   axes.set(xlabel=x_label, ylabel=y_label)
   axes.grid(color="#e3e3e3")
   if diagonal:
-    axes.autoscale(False)
+    limits = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}  # of the curves alone
     axes.axline((0, 0), slope=1, color="#999999", linestyle=":", label=diagonal)
+    axes.set(**limits)
   if axes.get_legend_handles_labels()[1]:
     axes.legend(frameon=False)
   return _svg(figure)
