@@ -77,7 +77,10 @@ def audit(
   for index, (measurement, original) in enumerate(zip(y, originals, strict=True)):
     name = f"image {index}"
     original = None if original is None else np.asarray(as_pixels(original, f"the original of {name}"))
-    pairs.append(Pair(name, original, np.asarray(as_pixels(measurement, f"the measurement of {name}"))))
+    measurement = np.asarray(as_pixels(measurement, f"the measurement of {name}"))
+    if measurement.ndim != 3:
+      raise UserError(f"the measurement of {name} has shape {measurement.shape}: give y as [B,h,w,3]")
+    pairs.append(Pair(name, original, measurement))
   auditor = Auditor(restorer, Protocol(**protocol), extractor=extractor, reference=reference)
   for _ in auditor.audit(pairs):
     pass
@@ -159,7 +162,7 @@ class Auditor:
     parts += [
       measuring.attack_part(runner, key, run, keeps_sample=run.name in shown) for run in self._runs(count)
     ]
-    if protocol.num_jacobian_steps and self.restorer.traceable:
+    if protocol.num_jacobian_steps:
       parts.append(measuring.jacobian_part(runner, key, count, protocol.num_jacobian_steps))
     if self._extractor:
       parts.append(measuring.features_part(runner, key, count, self._extractor))

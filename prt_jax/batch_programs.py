@@ -10,7 +10,7 @@ from prt_jax import devices, measures
 from prt_jax.attack_table import OBJECTIVES
 from prt_jax.attacks import to_sphere
 from prt_jax.features.extractors import quantise
-from prt_jax.lipschitz import power_step
+from prt_jax.lipschitz import PROBE, jacobian_stretch
 from prt_jax.precision import in_float32
 from prt_jax.randomness import normal
 
@@ -84,14 +84,18 @@ def compute(names, settings, sample):
   return measures.compute(names, settings, sample)
 
 
-def unit(_, keys, y):
-  """A random direction of norm 1 for each measurement, shaped like y."""
-  return to_sphere(normal(keys, y.shape), 1.0)
+def probe(_, keys, y):
+  """A random direction for each measurement, shaped like y, as long as the power iteration looks."""
+  return to_sphere(normal(keys, y.shape), PROBE)
 
 
-def jacobian_step(seeds, y, z, direction):
-  """One step of power iteration on the first draw's Jacobian: (||J v|| [b], the next direction)."""
-  return power_step(lambda y, z: seeds(y, z)[0], y, z, direction)
+def power(_, delta, gradient, change):
+  """(||J^T u|| [b], the next delta) of a step of power iteration (lipschitz.jacobian_lower_bound).
+
+  gradient: of the squared change, at delta [b,h,w,C]; its program is the attacks', so that none is compiled for this.
+  """
+  moves = (jnp.max(jnp.abs(gradient), range(1, gradient.ndim)) > 0).reshape(-1, *[1] * (delta.ndim - 1))
+  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, PROBE), delta)
 
 
 def spread_of(_, restored):

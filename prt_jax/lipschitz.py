@@ -14,8 +14,11 @@ from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, t
 from prt_jax.metrics import lipschitz_lower_bound
 from prt_jax.pixels import as_float
 from prt_jax.precision import in_float32
-from prt_jax.programs import as_program
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
+
+# How far from y, in L2, the power iteration looks: near enough for a derivative, far enough for float32.
+PROBE = 1e-3
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
 ROUNDING = 1 - 1e-5
@@ -94,46 +97,57 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
 def jacobian_lower_bound(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_steps: int = 20
 ) -> tuple[jax.Array, jax.Array]:
-  """The largest singular value of the Jacobian at y, from below, by power iteration on J^T J.
+  """The largest singular value of the Jacobian about y, from below, by power iteration with backward passes alone.
 
-  J's norm at any point bounds the Lipschitz constant from below; ||J v|| of a unit vector v bounds J's norm
-  from below however early the iteration stops.
+  J's norm at any point bounds the Lipschitz constant from below, and ||J^T u|| of any unit vector u bounds J's norm,
+  however early the iteration stops and however u was found. u is the direction of f(y + PROBE v) - f(y), a difference
+  in the place of J v, so that no forward derivative is asked for; J is that at y + PROBE v, by f's own backward pass.
+  An error of u enters by its square.
 
   Args:
-    restore: (y, z_s) -> x, differentiable in both modes (so not a PyTorch module).
+    restore: (y, z_s) -> x, differentiable; one that is eager (a PyTorch module behind TorchRestorer) is not traced.
     y: measurements [B, ...]; examples must not influence one another.
     z: one draw's noise, without an axis of seeds.
     key: a typed key for the first vectors.
-    num_steps: iterations, one JVP and one VJP each.
+    num_steps: iterations, one forward and one backward pass each.
 
   Returns:
-    (||J v|| [B] float32, v [B, ...] of unit norm).
+    (||J^T u|| [B] float32, v [B, ...] of unit norm).
   """
   y = jnp.asarray(as_float(y, "jacobian_lower_bound"))
   restore = as_program(restore, y, z)
+  step = _power_step if is_eager(restore) else _compiled_power_step
+  x = restore(y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
-    _, direction = _compiled_power_step(restore, y, z, direction)
-  stretch, _ = _compiled_power_step(restore, y, z, direction)
+    _, direction = step(restore, x, y, z, direction)
+  stretch, _ = step(restore, x, y, z, direction)
   return stretch, direction
 
 
-def power_step(
-  restore: Callable, y: jax.Array, z: Any, direction: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """(||J v|| [B] of the unit vectors v that are given, the directions of J^T J v): a step of the power iteration.
+def _power_step(restore, x, y, z, direction):
+  """(||J^T u||, the directions of J^T u): a step of the power iteration from the unit vectors v.
 
   Steps are to be compiled and called from Python: a loop of XLA's around convolutions is several times slower on a CPU.
   """
-  _, jacobian = jax.linearize(lambda y: restore(y, z), y)
-  image = jacobian(direction)
-  (power,) = jax.linear_transpose(jacobian, y)(image)
+
+  def squared_change(delta):
+    return jnp.sum((restore(y + delta, z) - x) ** 2, axis=range(1, x.ndim))
+
+  change, pull = jax.vjp(squared_change, PROBE * direction)
+  (gradient,) = pull(jnp.ones_like(change))
   # A Jacobian of zero keeps its direction: its norm is 0 along any.
-  moves = (l2_norm(power) > 0).reshape(-1, *[1] * (y.ndim - 1))
-  return ROUNDING * l2_norm(image) / l2_norm(direction), jnp.where(moves, to_sphere(power, 1.0), direction)
+  moves = (l2_norm(gradient) > 0).reshape(-1, *[1] * (y.ndim - 1))
+  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, 1.0), direction)
 
 
-_compiled_power_step = jax.jit(power_step)
+_compiled_power_step = jax.jit(_power_step)
+
+
+def jacobian_stretch(gradient: jax.Array, change: jax.Array) -> jax.Array:
+  """||J^T u|| [B] of the gradient 2 J^T (f(y + delta) - f(y)) [B, ...] of the squared change [B], u the change's
+  direction; 0 where nothing changes."""
+  return jnp.where(change > 0, ROUNDING * l2_norm(gradient) / (2 * jnp.sqrt(jnp.where(change > 0, change, 1))), 0)
 
 
 def elementary_bound(deviation: float, joint_wasserstein: float) -> float:

@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     attack: the name of the attack on the measurement.
     attacked_y: y + delta as the restorer saw it, rounded.
     attacked: restorations of y + delta with the same draws, [S,B,H,W,3].
-    stretch: ||J v|| [B] of the Jacobian at y and a unit vector v.
+    stretch: ||J^T u|| [B] of the Jacobian about y and a unit vector u.
   """
 
   y: Any
@@ -234,7 +234,8 @@ MEASURES = {
   ),
   "lipschitz_from_jacobian": Measure(
     "K from the Jacobian", "", 2, "lower", ("stretch",), lambda sample, _: sample.stretch,
-    "||J v|| of the first draw's Jacobian at y, v a unit vector found by power iteration: a lower bound",
+    "||J^T u|| of the first draw's Jacobian, .001 from y (L2), u a unit vector found by power iteration with the "
+    "restorer's own backward pass: a lower bound",
     reduce="quantiles",
   ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from absl import logging
 
 from prt_jax.attack_table import ATTACKS
 from prt_jax.features.extractors import Extractor
+from prt_jax.lipschitz import PROBE
 from prt_jax.measures import Sample, due
 from prt_jax.precision import MEASURING
 from prt_jax.runner import Batch, Runner, make_features
@@ -142,7 +143,7 @@ def attack_part(
 def jacobian_part(runner: Runner, key: dict, count: int, num_steps: int) -> Part:
   """The norm of the Jacobian, from below."""
   return Part(
-    "jacobian", key | {"num_steps": num_steps}, count,
+    "jacobian", key | {"num_steps": num_steps, "probe": PROBE}, count,
     lambda batch, _: runner.measure(runner.jacobian(batch, num_steps)),
   )  # fmt: skip
 

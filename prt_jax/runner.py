@@ -14,7 +14,7 @@ import numpy as np
 
 from prt_jax import batch_programs as programs
 from prt_jax import devices, measures
-from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, visible_distance
+from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, mean_square, visible_distance
 from prt_jax.attacks import restore_seeds
 from prt_jax.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.errors import NO_GRADIENT, UserError
@@ -28,7 +28,7 @@ from prt_jax.restorers.restorer import Restorer, evaluation_keys
 
 Values = dict[str, Any]
 NO_SETTINGS = Settings()
-UNMOVED = 2e-10  # what an objective is at most where nothing moves
+UNMOVED = 4 * np.finfo(np.float32).eps  # what rounding moves an output by, in units of the largest, at most
 
 
 class Batch(NamedTuple):
@@ -205,12 +205,15 @@ class Runner:
   def jacobian(self, batch: Batch, num_steps: int) -> Sample:
     """The norm of the first draw's Jacobian from below, by power iteration (lipschitz.jacobian_lower_bound)."""
     keys = evaluation_keys(Stream.EVALUATION_JACOBIAN, 0, batch.examples, self.seed)
-    direction = self._over(programs.unit)(None, self.split(keys), batch.y)
-    z = jax.tree.map(lambda leaf: leaf[:, :1], batch.z)
+    delta = self._over(programs.probe)(None, self.split(keys), batch.y)
+    first = batch._replace(z=jax.tree.map(lambda leaf: leaf[:, :1], batch.z), restored=batch.restored[:, :1])
+    stretches = []
     with self._guarded(batch):
       for _ in range(num_steps + 1):
-        stretch, direction = self._over(programs.jacobian_step)(batch.seeds, batch.y, z, direction)
-    return Sample(batch.y, batch.restored, stretch=stretch)
+        gradient, change, _ = self._gradient(first, delta, OBJECTIVES.index(mean_square))
+        stretch, delta = self._over(programs.power)(None, delta, gradient, change)
+        stretches.append(stretch)
+    return Sample(batch.y, batch.restored, stretch=jnp.max(jnp.stack(stretches), 0))
 
   def _gradient(self, batch, delta, objective):
     program = self._over(programs.gradient, traced=self.restorer.traceable)
@@ -228,7 +231,10 @@ class Runner:
     # Where all is beyond black and white, a picture has no slope though its restorer has one.
     if (slope == 0).any() and attack.objective is not visible_distance:
       signs = jax.random.rademacher(jax.random.key(0), batch.y.shape, batch.y.dtype)
-      if ((np.asarray(self.change(batch, radius * signs, attack)) > UNMOVED) & (slope == 0)).any():
+      attacked = self.attacked(batch, radius * signs, attack.title).attacked
+      over_pixels = (1, *range(3, attacked.ndim))
+      moved = np.max(np.abs(np.asarray(attacked - batch.restored)), over_pixels)
+      if ((moved > UNMOVED * np.max(np.abs(np.asarray(attacked)), over_pixels)) & (slope == 0)).any():
         raise UserError(NO_GRADIENT)
 
   def _guarded(self, batch):
