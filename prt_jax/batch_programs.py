@@ -12,7 +12,6 @@ from prt_jax.attacks import to_sphere
 from prt_jax.features.extractors import quantise
 from prt_jax.lipschitz import PROBE, jacobian_stretch
 from prt_jax.precision import in_float32
-from prt_jax.randomness import normal
 
 DEVICES, ONE, UNTRACED = "all devices", "one device", "untraced"
 
@@ -69,9 +68,9 @@ def objective_of(objective, attacked, restored):
   return jax.lax.switch(objective, OBJECTIVES, attacked, restored)
 
 
-def start(attack, radius, keys, y):
-  """Where an attack's search begins: a Search for y [b,h,w,C], from keys [b]."""
-  return attack.start(radius, keys, y)
+def start(begin, radius_and_share, keys, y):
+  """Where a search begins that starts as attacks with this Attack.start do: a Search for y [b,h,w,C], from keys [b]."""
+  return begin(*radius_and_share, keys, y)
 
 
 def step(attack, step, y, search, gradient):
@@ -82,11 +81,6 @@ def step(attack, step, y, search, gradient):
 def compute(names, settings, sample):
   """{measure: [b]} of a sample, see measures.compute."""
   return measures.compute(names, settings, sample)
-
-
-def probe(_, keys, y):
-  """A random direction for each measurement, shaped like y, as long as the power iteration looks."""
-  return to_sphere(normal(keys, y.shape), PROBE)
 
 
 def power(_, delta, gradient, change):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax import devices
 from prt_jax.command_line import Parser, output_folder
 from prt_jax.config_check import check_seed
 from prt_jax.data.image_files import describe_skipped
@@ -33,6 +34,7 @@ from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
 from prt_jax.restorers.user_restorer import load_restorer
 
 DEFAULT_SCALE = 4
+PUBLISHED_WIDTH = 64  # channels of most published networks; what is not known is taken to be as wide
 
 
 def add_flags(parser: Parser, *, measurements: bool = False) -> None:
@@ -75,6 +77,13 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def use_all_cores(arguments) -> None:
+  """devices.use_all_cores for the restorer that the flags name; before anything starts JAX."""
+  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  run = read_object(path, "name the workdir of a training run") if path.is_file() else {}
+  devices.use_all_cores(run.get("model", {}).get("width", PUBLISHED_WIDTH))
 
 
 def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:

@@ -14,11 +14,12 @@ import numpy as np
 
 from prt_jax import batch_programs as programs
 from prt_jax import devices, measures
-from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, mean_square, visible_distance
+from prt_jax.attack_table import OBJECTIVES, Attack, Step, better, mean_square, on_sphere, visible_distance
 from prt_jax.attacks import restore_seeds
 from prt_jax.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.features.extractors import Extractor
+from prt_jax.lipschitz import PROBE
 from prt_jax.measurements import check_restored, check_same, in_restorers_code
 from prt_jax.measures import Sample, Settings
 from prt_jax.precision import in_float32
@@ -194,7 +195,8 @@ class Runner:
   def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0):
     """Where the start of a number begins: a Search, its delta [D,b,h,w,C]."""
     keys = evaluation_keys(Stream.EVALUATION_ATTACK, number, batch.examples, self.seed)
-    return self._over(programs.start, attack)(np.float32(radius), self.split(keys), batch.y)
+    radius_and_share = np.float32(radius), np.float32(attack.start_share)
+    return self._over(programs.start, attack.start)(radius_and_share, self.split(keys), batch.y)
 
   def change(self, batch: Batch, delta: jax.Array, attack: Attack) -> jax.Array:
     """The attack's objective at delta, [D,b]."""
@@ -205,7 +207,7 @@ class Runner:
   def jacobian(self, batch: Batch, num_steps: int) -> Sample:
     """The norm of the first draw's Jacobian from below, by power iteration (lipschitz.jacobian_lower_bound)."""
     keys = evaluation_keys(Stream.EVALUATION_JACOBIAN, 0, batch.examples, self.seed)
-    delta = self._over(programs.probe)(None, self.split(keys), batch.y)
+    delta = self._over(programs.start, on_sphere)((np.float32(PROBE), np.float32(1)), self.split(keys), batch.y).delta
     first = batch._replace(z=jax.tree.map(lambda leaf: leaf[:, :1], batch.z), restored=batch.restored[:, :1])
     stretches = []
     with self._guarded(batch):
