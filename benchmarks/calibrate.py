@@ -14,7 +14,7 @@ import pathlib
 from absl import logging
 
 from benchmarks import settings
-from prt_jax.command_line import Parser
+from prt_jax.commands.parser import Parser
 from prt_jax.errors import UserError
 
 TABLE = pathlib.Path(__file__).parents[1] / "prt_jax" / "plan" / "compiled_programs.py"

@@ -7,6 +7,9 @@ cycles of every instruction, with loops as often as they go round, at the chip's
 started ahead) has none. Of a GPU there is no estimate, and the time is a bound: no program that moves these bytes and
 computes these FLOPs takes less. Of several chips (--chips), all numbers are of one, and --batch is of all.
 
+With --run, on a machine that has the chip, the program is made as a run would make it (of a GPU, kernels are chosen by
+trying them) and is timed as well: measured_seconds beside the bound.
+
 FLOPs are those of convolutions and matrix products. Bytes are the operands and results of every instruction, whole
 tiles of them; a TPU's roofline counts those in its main memory.
 """
@@ -14,12 +17,14 @@ tiles of them; a TPU's roofline counts those in its main memory.
 import collections
 import functools
 import json
+import math
 import pathlib
 import time
 
 from absl import logging
 
 from benchmarks import compilers, hlo, settings
+from benchmarks.workers import MIN_SAMPLE_SECONDS
 from prt_jax import targets
 from prt_jax.errors import UserError
 
@@ -135,8 +140,8 @@ def lower(step: str, config, described):
   import numpy as np
 
   from prt_jax import devices
-  from prt_jax.game import make_game, state_shapes
-  from prt_jax.step import critic_step, make_train_cycles, make_train_step
+  from prt_jax.training.gan import make_game, state_shapes
+  from prt_jax.training.step import critic_step, make_train_cycles, make_train_step
 
   chips = len(described)
   platform = "tpu" if described[0].platform == "tpu" else "gpu"
@@ -179,7 +184,7 @@ def _attack(game, shared, y, z, reference):
   import jax.numpy as jnp
 
   from prt_jax.attacks import ascend, sum_over_seeds
-  from prt_jax.game import begin, complete_seeds
+  from prt_jax.training.gan import begin, complete_seeds
 
   params, batch_stats, key = shared
   train, estimated = game.config.attack.batch_norm != "frozen", jax.vmap(game.degradation.estimated)
@@ -198,11 +203,14 @@ def _attack(game, shared, y, z, reference):
   )
 
 
-def measure(target: targets.Target, step: str, config, chips: int, effort: str = "full") -> dict:
-  """Compiles one step and gives its row. UserError where the chip's memory is too small for it."""
+def measure(target: targets.Target, step: str, config, chips: int, effort: str = "full", repeats: int = 0) -> dict:
+  """Compiles one step and gives its row. UserError where the chip's memory is too small for it.
+
+  repeats: with any, for the chips of this machine, and so many samples of the step's time are taken.
+  """
   import jax
 
-  devices = compilers.describe(target, chips)[:chips]
+  devices = (compilers.at_hand if repeats else compilers.describe)(target, chips)[:chips]
   start = time.perf_counter()
   lowered = lower(step, config, devices)
   lowered_at = time.perf_counter()
@@ -231,7 +239,44 @@ def measure(target: targets.Target, step: str, config, chips: int, effort: str =
     "code_bytes": memory.generated_code_size_in_bytes,
     "trace_seconds": lowered_at - start,
     "compile_seconds": seconds,
+    **(_timed(step, config, lowered, program, repeats) if repeats else {}),
   }
+
+
+def _timed(step, config, lowered, program, repeats):
+  """{'measured_seconds': a step's median, 'measured': its spread} on random arguments, as many calls in a row as fill
+  MIN_SAMPLE_SECONDS."""
+  import jax
+  import numpy as np
+
+  from prt_jax import devices
+  from prt_jax.training.gan import init_state, make_game
+
+  state = init_state(make_game(config, axis_name=devices.AXIS))
+  shared = (state.generator_params, state.batch_stats, state.key) if step == "attack" else state
+  random = np.random.default_rng(config.seed)
+
+  def values(like):
+    if like.dtype == np.uint8:
+      return random.integers(0, 256, like.shape, dtype=np.uint8)
+    return random.uniform(size=like.shape).astype(like.dtype)
+
+  (_, *like), _ = lowered.args_info
+  shared, examples = devices.replicate(shared), devices.to_devices(jax.tree.map(values, tuple(like)))
+
+  def seconds(calls):
+    nonlocal shared
+    start = time.perf_counter()
+    for _ in range(calls):
+      out = program(shared, *examples)
+      shared = shared if step == "attack" else out
+    jax.block_until_ready(out)
+    return (time.perf_counter() - start) / calls
+
+  seconds(1)
+  calls = math.ceil(MIN_SAMPLE_SECONDS / seconds(1))
+  spread = settings.spread([seconds(calls) for _ in range(repeats)])
+  return {"measured_seconds": spread["median_s"], "measured": spread}
 
 
 def _compilers_bytes(program):
@@ -247,6 +292,9 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--steps", "--step", default="plain,robust,attack", help=f"comma-separated: {', '.join(STEPS)}")
   parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="model.dtype, if not the config's")
   parser.add_argument("--chips", type=int, default=1, help="of the smallest slice that has so many")
+  parser.add_argument(
+    "--run", type=int, default=0, metavar="REPEATS", help="compile for this machine's chips, and time the step so often"
+  )
   parser.add_argument("--effort", choices=EFFORTS, default="full", help="of the compiler; quick is a fifth of the time")
   args = parser.parse_args(argv)
   target = targets.find(args.target)
@@ -257,7 +305,10 @@ def main(argv: list[str]) -> None:
   config = settings.load_config(args)
   config.model.dtype = args.dtype or config.model.dtype
   rows = read_rows(args.json)
-  compilers.prepare(target.kind)
+  if args.run:
+    settings.select_device(target.kind, config)
+  else:
+    compilers.prepare(target.kind)
   from prt_jax import devices
 
   devices.check_batch_size("--batch", config.train.batch_size, args.chips)
@@ -267,7 +318,7 @@ def main(argv: list[str]) -> None:
   }
   for step in steps:
     logging.info("%s for %d x %s", step, args.chips, target.title)
-    row = about | measure(target, step, config, args.chips, args.effort)
+    row = about | measure(target, step, config, args.chips, args.effort, args.run)
     rows = [old for old in rows if not _is_same(old, row)] + [row]
     settings.write_json(args.json, rows)
     print(render([row]), flush=True)
@@ -342,6 +393,10 @@ def shares(row: dict) -> dict[str, float]:
 def _remarks(row):
   name = f"{row['target']}, {row['step']}, {row['chips']} chips"
   remarks = []
+  if "measured" in row:
+    spread = " to ".join(f"{row['measured'][name] * 1e3:.4g}" for name in ("min_s", "max_s"))
+    times = row["measured_seconds"] / row["bound_seconds"]
+    remarks.append(f"{name}: measured {row['measured_seconds'] * 1e3:.4g} ms ({spread}), {times:.3g} times the bound.")
   if row["collectives"]:
     each = ", ".join(f"{count} x {kind} of {size / 1e6:.4g} MB" for kind, (count, size) in row["collectives"].items())
     seconds = row["collective_seconds"]

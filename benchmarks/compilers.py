@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 
-from prt_jax.command_line import Parser, run
+from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.targets import Target
 
@@ -48,6 +48,17 @@ _AMPERE = f"""{_GPU_LIMITS}
   l2_cache_size: 41943040 cuda_compute_capability {{ major: 8 }}
 """
 _GPUS = {"h100": _HOPPER, "h200": _HOPPER, "a100": _AMPERE}
+
+
+# A part of what JAX calls each target's device.
+_DEVICE_KINDS = {
+  "tpu-v5e": "TPU v5 lite",
+  "tpu-v6e": "TPU v6 lite",
+  "tpu-v5p": "TPU v5p",
+  "h100": "H100",
+  "h200": "H200",
+  "a100": "A100",
+}
 
 
 def requirement(kind: str) -> str:
@@ -95,6 +106,19 @@ def describe(target: Target, chips: int) -> list:
   # One chip is no whole host, of which a slice otherwise consists.
   host = {"chips_per_host_bounds": (1, 1, 1)} if chips == 1 else {}
   return topologies.get_topology_desc(name, "tpu", **host).devices
+
+
+def at_hand(target: Target, chips: int) -> list:
+  """This machine's own devices of a kind. UserError where they are of another, or too few."""
+  import jax
+
+  devices = jax.devices()
+  if _DEVICE_KINDS[target.name] not in devices[0].device_kind or len(devices) != chips:
+    raise UserError(
+      f"--run: this machine has {len(devices)} x {devices[0].device_kind}, not {chips} x {target.title}: name its own "
+      "with --target and --chips, or leave out --run"
+    )
+  return devices
 
 
 def gpu_text(target: Target) -> str:

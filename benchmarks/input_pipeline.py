@@ -79,8 +79,8 @@ class _TrainingStep:
 
   def __init__(self, config):
     from prt_jax import devices
-    from prt_jax.game import init_state, make_game
-    from prt_jax.step import make_train_step
+    from prt_jax.training.gan import init_state, make_game
+    from prt_jax.training.step import make_train_step
 
     game = make_game(config, axis_name=devices.AXIS)
     self.batch_size, self.seed = config.train.batch_size, config.seed
@@ -90,16 +90,16 @@ class _TrainingStep:
 
 def measure(step: _TrainingStep, data, placement: str, args) -> dict:
   """One source and placement. UserError where the source cannot be read."""
-  from prt_jax import feed
   from prt_jax.data import prepare
+  from prt_jax.training import prefetch
 
   dataset = prepare(data)
-  fetch = feed.make_fetch(dataset.train, placement)
+  fetch = prefetch.make_fetch(dataset.train, placement)
 
   def batches(count):
     dispatches = ((first, 1) for first in range(count + 1))
     examples = len(dataset.train)
-    return feed.batches(fetch, dispatches, seed=step.seed, batch_size=step.batch_size, num_examples=examples)
+    return prefetch.batches(fetch, dispatches, seed=step.seed, batch_size=step.batch_size, num_examples=examples)
 
   rates = [delivered(batches(args.num_batches), step.batch_size) for _ in range(args.repeats)]
   waiting, total = waited(batches(args.num_steps), step.run, step.new_state())

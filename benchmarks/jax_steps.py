@@ -7,8 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from prt_jax import devices
-from prt_jax.game import Game, init_state, make_game, state_shapes
-from prt_jax.step import critic_step, generator_step
+from prt_jax.training.gan import Game, init_state, make_game, state_shapes
+from prt_jax.training.step import critic_step, generator_step
 
 SINGLE_STEPS = ("critic", "plain", "robust")
 

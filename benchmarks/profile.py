@@ -16,8 +16,8 @@ import time
 from absl import logging
 
 from benchmarks import hlo, settings
+from benchmarks.cores import num_cores
 from experiments.results import format_table
-from prt_jax.cores import num_cores
 
 # The first kind that an operation contains: opcodes, or parts of the name of a library's routine.
 KINDS = {
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
   import jax
 
   from benchmarks.jax_steps import make_arguments, make_steps
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   game = make_game(config)
   results = settings.provenance("benchmarks.profile", config)

@@ -11,7 +11,7 @@ import pathlib
 import shlex
 from typing import NamedTuple
 
-from prt_jax.command_line import Parser, run
+from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.targets import TARGETS
 
@@ -40,12 +40,14 @@ BEFORE_KEPT = "Measured before the loop over seeds kept the first restorations' 
 ONE_CORE = "On one core: with `taskset -c 0` before the command."
 
 
+GPU_ROWS = "jax,jax_tf32,jax_bfloat16,torch_eager,torch_tf32,torch_autocast"
+TOGETHER = "All rows compiled at the same time, and rows of PyTorch have next to nothing to compile."
+
+
 def _gpu_steps():
   for batch in (64, 256):
-    for precision in ("float32", "tf32"):
-      title = f"Training step, GPU, batch {batch}, {precision} and bfloat16"
-      flags = f"--device=gpu --batch={batch} --precision={precision} --rows=all --repeats=5"
-      yield Measurement(title, f"train_step_gpu{batch}_{precision}", "train_step", flags)
+    flags = f"--device=gpu --batch={batch} --rows={GPU_ROWS} --steps=plain,critic,robust --together --repeats=5"
+    yield Measurement(f"Training step, GPU, batch {batch}", f"train_step_gpu{batch}", "train_step", flags, TOGETHER)
 
 
 ESTIMATED = (
@@ -98,7 +100,13 @@ MEASUREMENTS = (
     "--device=cpu --config=configs/sr16.py:stochastic-robust,demo",
     f"{BEFORE_KEPT} {ONE_CORE}",
   ),
-  Measurement("Savings, each taken back, GPU", "savings_gpu", "savings", "--device=gpu --batch=64"),
+  Measurement(
+    "Formulations, each choice made the other way, GPU, bfloat16",
+    "savings_gpu",
+    "savings",
+    "--device=gpu --batch=64 --dtype=bfloat16 --steps=robust,plain --jobs=8 --repeats=5",
+    "Compiled eight at a time.",
+  ),
   Measurement("R1, ways to compute it, CPU", "r1_cpu", "r1", "--device=cpu --batch=16"),
   Measurement("R1, ways to compute it, GPU", "r1_gpu", "r1", "--device=gpu --batch=64"),
   Measurement("Roofline, CPU", "roofline_cpu", "roofline", "--device=cpu --batch=4 --seeds=2", BEFORE_KEPT),
@@ -129,6 +137,13 @@ MEASUREMENTS = (
     "--device=gpu --batch=64 --vary_seeds=1,2,5,10 --vary_batch=16,64,256",
   ),
   *_compiled(),
+  Measurement(
+    "Training step on a GPU beside its bound",
+    "measured_gpu",
+    "compiled",
+    "--target=h100 --run=5 --config=configs/sr16.py --batch=64 --dtype=bfloat16 --steps=attack,plain,robust",
+    "Compiled and run on the card itself: GB and ms (a bound) are of the program that its compiler chose there.",
+  ),
 )
 
 

@@ -66,7 +66,7 @@ def _seconds(call, value, repeats):
 def account(step: str, config, ceilings: dict[str, float], repeats: int) -> dict:
   """One step's counts, its measured time, and the fraction of the roofline that it reaches."""
   from benchmarks.jax_steps import compile_abstract, make_arguments
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   lowered, program = compile_abstract(config, step)
   game = make_game(config)

@@ -2,11 +2,14 @@
 
 python -m benchmarks.savings --device=cpu --batch=2 --seeds=2 --attack_steps=1 --json=FILE
 
-Each saving is exact: the last column is ||gradient - gradient as it is|| / ||gradient as it is||, rounding in float32.
-The option model.dtype=bfloat16 stands beside them, and there that column is its price.
+On an accelerator: a step in its formulation, against each choice of that made the other way. Each saving is exact: the
+last column is ||gradient - gradient as it is|| / ||gradient as it is||, rounding in the step's dtype. On a CPU the
+option model.dtype=bfloat16 stands beside them, and there that column is its price.
 """
 
+import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -41,13 +44,42 @@ class Alternative(NamedTuple):
   donate: bool = True
 
 
+def formulation_choices() -> list[Alternative]:
+  """The choices of an accelerator's formulation (prt_jax.models.formulations), each made the other way."""
+  from prt_jax import devices
+  from prt_jax.models import formulations
+
+  platform = devices.backend()
+  chosen, other = (formulations.FORMULATIONS[name] for name in (platform, {"gpu": "tpu", "tpu": "gpu"}[platform]))
+  critic, generator, robust = ("critic", "plain"), ("plain", "robust"), ("robust",)
+  otherwise = (
+    ("the other accelerator's formulation", ("critic", *generator), other),
+    ("the critic's pools after its convolutions", critic, dataclasses.replace(chosen, lanes=0)),
+    ("widest planes in blocks, concatenations as sums", generator, dataclasses.replace(chosen, blocks=True, sums=True)),
+    ("concatenations as sums", generator, dataclasses.replace(chosen, blocks=False, sums=True)),
+    ("concatenations made", generator, dataclasses.replace(chosen, blocks=False, sums=False)),
+    ("pools by reshaping", generator, dataclasses.replace(chosen, strided_pools=False)),
+    ("seeds under vmap", robust, dataclasses.replace(chosen, merges_seeds=False)),
+    ("the search written out", robust, dataclasses.replace(chosen, unrolls_search=True)),
+  )
+  return [
+    *(
+      Alternative(name, steps, ((formulations, "FORMULATIONS", {platform: formulation}),))
+      for name, steps, formulation in otherwise
+      if formulation != chosen
+    ),
+    Alternative("one seed at a time", robust, fields=(("attack.seeds_at_once", 1),)),
+  ]
+
+
 def savings(num_seeds: int) -> list[Alternative]:
-  """Every saving, taken back; and the option of computing in bfloat16."""
+  """Every saving of the CPU's formulation, taken back; and the option of computing in bfloat16."""
   import jax
 
-  from prt_jax import attacks, step
-  from prt_jax.game import restore
+  from prt_jax.attacks import draws, search
   from prt_jax.models import convolution, layers, unet
+  from prt_jax.training import step
+  from prt_jax.training.gan import restore
 
   def stem_features(self, x, train):
     return self.double_convs[0](x, train=train)
@@ -65,7 +97,7 @@ def savings(num_seeds: int) -> list[Alternative]:
     def of_one(pair):
       return function(shared, *jax.tree.map(lambda leaf: leaf[None], pair))
 
-    return jax.numpy.sum(attacks.over_seeds(jax.vmap(of_one), (outputs, z), seeds_at_once))
+    return jax.numpy.sum(draws.over_seeds(jax.vmap(of_one), (outputs, z), seeds_at_once))
 
   def begin_nothing(game, params, batch_stats, y, *, train):
     return y, batch_stats
@@ -96,9 +128,9 @@ def savings(num_seeds: int) -> list[Alternative]:
       (step, "begin", begin_nothing), (step, "complete_seeds", restore_seeds))),
     Alternative("stem's features convolved for every seed", generator, (
       (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
-    Alternative("first restorations' convolutions computed again", ("robust",), ((attacks, "_KEPT", None),)),
+    Alternative("first restorations' convolutions computed again", ("robust",), ((draws, "_KEPT", None),)),
     Alternative("values computed again for gradients", ("robust",), (
-      (attacks, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
+      (search, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
   ]  # fmt: skip
 
 
@@ -119,30 +151,35 @@ class Compiled(NamedTuple):
   peak_bytes: int
 
 
-def compile_step(config, step: str, alternative: Alternative) -> Compiled:
-  """One step of a config, computed the alternative's way."""
+def lower_step(config, step: str, alternative: Alternative):
+  """One step of a config, computed the alternative's way, lowered: it can be compiled beside others."""
   import jax
 
   from benchmarks.jax_steps import FUNCTIONS, abstract_arguments
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   config = config.copy_and_resolve_references()
   config.update_from_flattened_dict(dict(alternative.fields))
-  start = time.perf_counter()
   with in_place(alternative):
     game = make_game(config)  # of its own: traces are kept by game
     function = jax.jit(functools.partial(FUNCTIONS[step], game), donate_argnums=(0,) if alternative.donate else ())
-    program = function.lower(*abstract_arguments(game)).compile()
+    return function.lower(*abstract_arguments(game))
+
+
+def compile_lowered(lowered) -> Compiled:
+  """What lower_step gives, compiled."""
+  start = time.perf_counter()
+  program = lowered.compile()
   return Compiled(program, time.perf_counter() - start, program_bytes(program.memory_analysis()))
 
 
-def compare(config, step: str, alternatives: list[Alternative], repeats: int) -> list[dict]:
-  """Times the alternatives, in turn, against the step as it is; a dict each, that one first."""
+def compare(config, step: str, alternatives: list[Alternative], repeats: int, jobs: int = 1) -> list[dict]:
+  """Times the alternatives, in turn, against the step as it is; a dict each, that one first. jobs: compile at once."""
   import jax
   import optax
 
   from benchmarks.jax_steps import make_arguments
-  from prt_jax.game import make_game
+  from prt_jax.training.gan import make_game
 
   def gradient(state):
     # Adam's first moment after one step, a multiple of it.
@@ -151,10 +188,12 @@ def compare(config, step: str, alternatives: list[Alternative], repeats: int) ->
     return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(moment)])
 
   state, images, key = make_arguments(make_game(config))
-  compiled = {}
-  for alternative in [Alternative(AS_IT_IS, (step,)), *alternatives]:
-    logging.info("%s: %s", step, alternative.name)
-    compiled[alternative.name] = compile_step(config, step, alternative)
+  compiling = {}
+  with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    for alternative in [Alternative(AS_IT_IS, (step,)), *alternatives]:
+      logging.info("%s: %s", step, alternative.name)
+      compiling[alternative.name] = pool.submit(compile_lowered, lower_step(config, step, alternative))
+  compiled = {name: future.result() for name, future in compiling.items()}
 
   samples, gradients = {name: [] for name in compiled}, {}
   for repeat in range(repeats + 1):
@@ -183,25 +222,33 @@ def run_comparisons(argv: list[str], description: str, module: str, steps: str, 
   """The command of a comparison: parses, compares step by step, prints the table and writes the JSON after each."""
   parser = settings.make_parser(description)
   parser.add_argument("--steps", default=steps, help="comma-separated")
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="model.dtype, if not the config's")
+  parser.add_argument("--jobs", type=int, default=1, help="programs that are compiled at a time")
   args = parser.parse_args(argv)
   config = settings.load_config(args)
+  config.model.dtype = args.dtype or config.model.dtype
   settings.select_device(args.device, config)
   results = settings.provenance(module, config)
-  results["settings"] |= {"device": args.device, "repeats": args.repeats}
+  results["settings"] |= {"device": args.device, "dtype": config.model.dtype, "repeats": args.repeats}
+  results["rows"] = {"jax": settings.device_description()}
   results["lines"] = []
   alternatives = make_alternatives(config)
   for step in args.steps.split(","):
     chosen = [alternative for alternative in alternatives if step in alternative.steps]
-    results["lines"] += compare(config, step, chosen, args.repeats)
+    results["lines"] += compare(config, step, chosen, args.repeats, args.jobs)
     settings.write_json(args.json, results)
   print(render(results))
 
 
 def main(argv: list[str]) -> None:
-  """Compares every step with each of its savings taken back."""
-  run_comparisons(
-    argv, __doc__, "benchmarks.savings", "critic,plain,robust", lambda config: savings(config.attack.num_seeds)
-  )
+  """Compares every step with each of its savings taken back; on an accelerator with the other formulations."""
+
+  def alternatives(config):
+    import jax
+
+    return savings(config.attack.num_seeds) if jax.default_backend() == "cpu" else formulation_choices()
+
+  run_comparisons(argv, __doc__, "benchmarks.savings", "critic,plain,robust", alternatives)
 
 
 def render(results: dict) -> str:

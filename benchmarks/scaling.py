@@ -28,8 +28,8 @@ def measure(config, num_devices: int, repeats: int) -> dict:
 
   from benchmarks.jax_steps import make_pixels
   from prt_jax import devices
-  from prt_jax.game import init_state, make_game
-  from prt_jax.step import training_step
+  from prt_jax.training.gan import init_state, make_game
+  from prt_jax.training.step import training_step
 
   used = jax.local_devices()[:num_devices]
   game = make_game(config, axis_name=devices.AXIS)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import command_line
-from prt_jax.command_line import Parser
-from prt_jax.cores import num_cores
+from benchmarks.cores import num_cores
+from prt_jax.commands.parser import Parser
+from prt_jax.commands.parser import run as run_command
 from prt_jax.errors import UserError
 
 DEVICES = ("cpu", "gpu", "tpu")
@@ -86,6 +86,13 @@ def select_device(device: str, config: ConfigDict) -> None:
     raise UserError(f"--device={device}: JAX finds none here (README, Start, says what to install)") from error
 
 
+def device_description() -> str:
+  """JAX's version and this process's devices; after select_device."""
+  import jax
+
+  return f"JAX {jax.__version__}, {jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
 def provenance(module: str, config: ConfigDict) -> dict:
   """The command, hardware and versions of this process, and the settings that decide the work."""
   fields = {flag: config[field.split(".")[0]][field.split(".")[1]] for flag, field in _FIELDS.items()}
@@ -145,4 +152,4 @@ def run(main: Callable[[list[str]], None]) -> None:
   logging.get_absl_handler().addFilter(
     lambda record: pathlib.Path(record.pathname).parent == pathlib.Path(__file__).parent
   )
-  command_line.run(main)
+  run_command(main)

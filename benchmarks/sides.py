@@ -7,14 +7,18 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from benchmarks import settings
+from benchmarks.cores import num_cores
 from benchmarks.memory_use import peak_process_bytes, program_bytes, reset_process_peak
-from prt_jax.cores import num_cores
 
 STEPS = ("critic", "plain", "robust", "cycle")
 
-JAX_ROWS = {"jax": {}, "jax_bfloat16": {"dtype": "bfloat16"}}
+# TF32 rounds a product's factors on a GPU; on other devices it changes nothing, and such a row does not run.
+TF32_ROWS = ("jax_tf32", "torch_tf32")
+JAX_ROWS = {"jax": {}, "jax_tf32": {}, "jax_bfloat16": {"dtype": "bfloat16"}}
 TORCH_ROWS = {
   "torch_eager": {},
+  "torch_tf32": {},
   "torch_compile": {"compiled": True},
   "torch_autocast": {"autocast": True},
   "torch_compile_autocast": {"compiled": True, "autocast": True},
@@ -40,22 +44,31 @@ class Side:
   peak: Callable[[], int]
 
 
-def make_jax_side(row, config, device, precision, _):
+def make_side(row: str, config, device: str, seeds_per_pass: int) -> Side:
+  """The side of a row of ROWS; ValueError says why there is none. Only PyTorch's takes its seeds in passes."""
+  if row in TF32_ROWS and device != "gpu":
+    raise ValueError("TF32 is a GPU's")
+  if row in JAX_ROWS:
+    return _make_jax_side(row, config, device)
+  return _make_torch_side(row, config, device, seeds_per_pass)
+
+
+def _make_jax_side(row, config, device):
   """prt_jax's own steps as training runs them: on a CPU over all cores, the cycle as it is dispatched."""
   import jax
   import numpy as np
 
   from benchmarks.jax_steps import SINGLE_STEPS, make_pixels, make_spread_out_steps
   from prt_jax import devices
-  from prt_jax.game import init_state, make_game
-  from prt_jax.step import make_train_cycles, make_train_step
+  from prt_jax.training.gan import init_state, make_game
+  from prt_jax.training.step import make_train_cycles, make_train_step
 
   if device != "cpu" and len(jax.devices()) > 1:
     raise ValueError(f"{len(jax.devices())} devices: the comparison is of one; name it with CUDA_VISIBLE_DEVICES")
   if JAX_ROWS[row]:
     config.model.dtype = JAX_ROWS[row]["dtype"]
   if device != "cpu":
-    jax.config.update("jax_default_matmul_precision", {"float32": "highest", "tf32": "tensorfloat32"}[precision])
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if row in TF32_ROWS else "highest")
   game = make_game(config, axis_name=devices.AXIS)
   pixels = make_pixels(config)
   pixels = pixels.reshape(jax.device_count(), -1, *pixels.shape[1:])
@@ -106,7 +119,7 @@ def make_jax_side(row, config, device, precision, _):
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_process_bytes()
 
   return Side(
-    description=f"JAX {jax.__version__}, {jax.device_count()} x {jax.devices()[0].device_kind}",
+    description=settings.device_description(),
     compile=lambda step: compile_cycle() if step == "cycle" else compile_step(step),
     run=run,
     wait=lambda: jax.block_until_ready(current),
@@ -115,7 +128,7 @@ def make_jax_side(row, config, device, precision, _):
   )
 
 
-def make_torch_side(row, config, device, precision, seeds_per_pass):
+def _make_torch_side(row, config, device, seeds_per_pass):
   """The PyTorch opponent: the same steps on a batch that already lies on the device."""
   try:
     import torch
@@ -132,7 +145,7 @@ def make_torch_side(row, config, device, precision, seeds_per_pass):
     torch.set_num_threads(num_cores())
   else:
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = row in TF32_ROWS
   game = TorchGame(config, device=device, seeds_per_pass=seeds_per_pass, **TORCH_ROWS[row])
   size = config.data.image_size
   pixels = torch.randint(0, 256, (config.train.batch_size, size, size, 3), dtype=torch.uint8, device=device)

@@ -1,4 +1,4 @@
-"""The training step of prt_jax.step in PyTorch: a strong opponent for timing, not a way to train.
+"""The training step of prt_jax.training.step in PyTorch: a strong opponent for timing, not a way to train.
 
 What it spares: channels_last throughout; no parameter gradients in the attack; the stem and its gradient computed once
 for all noise seeds; the reference restorations reused as one side of the loss; each attack gradient freed before the
@@ -45,7 +45,7 @@ class TorchGame:
   """Both players, their optimisers and their steps.
 
   Args:
-    config: as of prt_jax.game.make_game.
+    config: as of prt_jax.training.gan.make_game.
     device: 'cpu' or 'cuda'.
     autocast: compute in bfloat16 under torch.autocast; parameters and losses stay float32.
     compiled: networks go through torch.compile, but for the critic under R1, whose second derivative it lacks.

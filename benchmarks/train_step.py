@@ -4,8 +4,9 @@ python -m benchmarks.train_step --device=cpu --batch=16 --json=FILE
 
 Critic step, plain and robust generator step, and a whole cycle of three training steps as training dispatches it.
 Each row (--rows) has a process of its own; after a warm-up the rows take turns, so that a machine that slows down slows
-all of them. JSON: {"critic" | "plain" | "robust" | "cycle": {"jax_s": median, "torch_eager_s": median, ...,
-"jax": {median, extremes, samples, compile time, peak memory}, ...}, "rows", hardware, versions, command, settings}.
+all of them. With --together all rows compile at the same time: sooner, and compile times are of all of them.
+JSON: {"critic" | "plain" | "robust" | "cycle": {"jax_s": median, "torch_eager_s": median, ..., "jax": {median,
+extremes, samples, compile time, peak memory}, ...}, "rows", hardware, versions, command, settings}.
 """
 
 import contextlib
@@ -25,11 +26,9 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--rows", default="jax,torch_eager", help=f"comma-separated, or all: {', '.join(ROWS)}")
   parser.add_argument("--steps", default=",".join(STEPS), help="comma-separated")
   parser.add_argument(
-    "--precision", choices=("float32", "tf32"), default="float32", help="of the float32 rows' products on a GPU"
-  )
-  parser.add_argument(
     "--seeds_per_pass", type=int, help="noise seeds in one PyTorch pass; default: 1 on CPU, all elsewhere"
   )
+  parser.add_argument("--together", action="store_true", help="warm all rows up at the same time")
   args = parser.parse_args(argv)
   config = settings.load_config(args)
   rows = list(ROWS) if args.rows == "all" else args.rows.split(",")
@@ -43,8 +42,8 @@ def main(argv: list[str]) -> None:
   seeds_per_pass = args.seeds_per_pass or (1 if args.device == "cpu" else config.attack.num_seeds)
   results["settings"] |= {
     "device": args.device,
-    "precision": args.precision,
     "torch_seeds_per_pass": seeds_per_pass,
+    "together": args.together,
     "repeats": args.repeats,
   }
   results["rows"] = {}
@@ -52,32 +51,38 @@ def main(argv: list[str]) -> None:
     workers = {}
     for row in rows:
       try:
-        workers[row] = Worker(row, config, args.device, args.precision, seeds_per_pass)
+        workers[row] = Worker(row, config, args.device, seeds_per_pass)
         stack.enter_context(workers[row])
         results["rows"][row] = workers[row].description
       except RowFailed as reason:
         _drop(workers, row, results, reason)
     for step in steps:
-      results[step] = measure_step(step, workers, args.repeats, results)
+      results[step] = measure_step(step, workers, args.repeats, results, args.together)
       settings.write_json(args.json, results)
   print(render(results))
 
 
-def measure_step(step: str, workers: dict[str, Worker], repeats: int, results: dict) -> dict:
+def measure_step(step: str, workers: dict[str, Worker], repeats: int, results: dict, together: bool = False) -> dict:
   """Warms every row up, then samples them in turn; a row that fails leaves `workers`, its reason in results."""
-  measured = {}
-  for row, worker in list(workers.items()):
+
+  def attempt(row, method, *arguments):
+    if row not in workers:
+      return None
     try:
-      measured[row] = worker.warm_up(step)
+      return getattr(workers[row], method)(*arguments)
     except RowFailed as reason:
-      _drop(workers, row, results, reason)
+      return _drop(workers, row, results, reason)
+
+  measured = {}
+  for rows in [list(workers)] if together else [[row] for row in workers]:
+    for row in rows:
+      attempt(row, "begin_warm_up", step)
+    for row in rows:
+      measured[row] = attempt(row, "end_warm_up")
   samples = {row: [] for row in workers}
   for _ in range(repeats):
-    for row, worker in list(workers.items()):
-      try:
-        samples[row].append(worker.sample(step))
-      except RowFailed as reason:
-        _drop(workers, row, results, reason)
+    for row in list(workers):
+      samples[row].append(attempt(row, "sample", step))
   summary = {}
   for row in workers:
     measured[row] |= settings.spread(samples[row])

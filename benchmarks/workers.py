@@ -17,10 +17,10 @@ class RowFailed(Exception):
 class Worker:
   """One row's process; calls block. Use as a context manager, which ends the process."""
 
-  def __init__(self, row: str, config, device: str, precision: str, seeds_per_pass: int):
+  def __init__(self, row: str, config, device: str, seeds_per_pass: int):
     context = multiprocessing.get_context("spawn")
     self._pipe, theirs = context.Pipe()
-    arguments = (theirs, row, config, device, precision, seeds_per_pass)
+    arguments = (theirs, row, config, device, seeds_per_pass)
     self._process = context.Process(target=_serve, args=arguments, daemon=True)
     self._process.start()
     theirs.close()
@@ -34,20 +34,24 @@ class Worker:
     self._process.join(10)
     self._process.kill()
 
-  def warm_up(self, step: str) -> dict:
-    """Compiles and runs a step once: {'compile_s', 'first_call_s', 'peak_memory_bytes', ...}."""
-    return self._call("warm_up", step)
+  def begin_warm_up(self, step: str) -> None:
+    """Asks for a step to be compiled and run once, and does not wait: end_warm_up does."""
+    self._send("warm_up", step)
+
+  def end_warm_up(self) -> dict:
+    """What begin_warm_up asked for: {'compile_s', 'first_call_s', 'peak_memory_bytes', ...}."""
+    return self._receive()
 
   def sample(self, step: str) -> float:
     """Seconds of one step: the mean over as many calls as fill MIN_SAMPLE_SECONDS."""
-    return self._call("sample", step)
+    self._send("sample", step)
+    return self._receive()
 
-  def _call(self, *command):
+  def _send(self, *command):
     try:
       self._pipe.send(command)
     except OSError as error:
       raise RowFailed("its process has ended") from error
-    return self._receive()
 
   def _receive(self):
     try:
@@ -60,14 +64,13 @@ class Worker:
     return value
 
 
-def _serve(pipe, row, config, device, precision, seeds_per_pass):
+def _serve(pipe, row, config, device, seeds_per_pass):
   from benchmarks import settings, sides
 
   try:
     if row in sides.JAX_ROWS:
       settings.select_device(device, config)
-    make = sides.make_jax_side if row in sides.JAX_ROWS else sides.make_torch_side
-    side = make(row, config, device, precision, seeds_per_pass)
+    side = sides.make_side(row, config, device, seeds_per_pass)
     pipe.send((True, side.description))
     calls = {}
     while True:

@@ -16,11 +16,11 @@ import torch
 
 from experiments.command import run_command
 from experiments.results import FOLDER, format_table, mean_and_spread, write_results
+from experiments.torch_imdn import IMDN
 from prt_jax.attacks import ifgsm
-from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
+from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.metrics import psnr
 from prt_jax.restorers import load_network
-from tests.restorers.torch_peers import IMDN
 
 SCALE = 4
 

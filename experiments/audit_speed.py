@@ -18,8 +18,8 @@ import torch
 from experiments.attack_speed import SCALE, attack_torch, imdn_module
 from experiments.command import run_command
 from experiments.results import FOLDER, format_table, mean_and_spread, write_results
-from prt_jax.audit_protocol import ALPHAS
-from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
+from prt_jax.audit.protocol import ALPHAS
+from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 
 NUM_STEPS = 50
 
@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> None:
   ))  # fmt: skip
   print("\n".join(compiled))
   protocol = {
-    "network": "IMDN x4", "images": [pair.name for pair in pairs], "measurements": [list(pair.y.shape) for pair in pairs],
+    "network": "IMDN x4", "images": [pair.name for pair in pairs],
+    "measurements": [list(pair.y.shape) for pair in pairs],
     "gradient_steps": NUM_STEPS * len(ALPHAS) * len(pairs), "torch": torch.__version__,
     "torch_threads": torch.get_num_threads(), "repeats": args.repeats,
   }  # fmt: skip

@@ -13,7 +13,7 @@ from experiments.results import FOLDER
 from experiments.toy_runs import SMOKE_EVALUATION, SMOKE_FIELDS
 from experiments.training import Stopped
 from prt_jax.errors import UserError
-from prt_jax.stop_request import EXIT_CODE
+from prt_jax.training.stop_request import EXIT_CODE
 
 SMOKE_STEPS = 12
 OURS = [pathlib.Path(__file__).parents[1] / package for package in ("experiments", "prt_jax")]

@@ -4,9 +4,8 @@ import argparse
 import ast
 from collections.abc import Sequence
 
-from prt_jax.config import base
+from prt_jax.config import base, flat
 from prt_jax.errors import UserError
-from prt_jax.writers import flat
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 

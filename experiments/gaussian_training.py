@@ -15,10 +15,10 @@ from absl import logging
 from flax import serialization
 from ml_collections import ConfigDict
 
-from prt_jax.checkpoints import claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.losses import critic_loss, generator_loss, logits_and_r1_penalty, robustness_loss
 from prt_jax.models import MLP
+from prt_jax.training.checkpoints import claim_workdir
 
 
 class Settings(NamedTuple):

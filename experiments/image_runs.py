@@ -14,10 +14,11 @@ from experiments.fields import add_set_argument, parse_fields
 from experiments.results import FOLDER, mean_and_spread
 from experiments.side_by_side import default_jobs, run_all
 from experiments.training import train
-from prt_jax import devices, evaluate, report
+from prt_jax import devices, evaluate
 from prt_jax.config import SCALES, VARIANTS
 from prt_jax.errors import UserError
-from prt_jax.runs import Run, load_run
+from prt_jax.reporting import evaluation_report
+from prt_jax.restorers.from_run import Run, load_run
 
 SCORES = (
   "frechet", "precision", "recall", "per_pixel_std", "robustness_db", "strong_robustness_db", "ai_psnr_db",
@@ -189,4 +190,4 @@ def training_curves(folder: pathlib.Path) -> dict[str, list[float]]:
 def feature_label(reports: dict[str, dict], features: str) -> str:
   """The Frechet distance under its own name: "FID" for Inception's features alone."""
   result = reports[features]["results"].get("frechet")  # none without Inception's weights: see evaluate
-  return report.label("frechet", result) if result else "Frechet distance"
+  return evaluation_report.label("frechet", result) if result else "Frechet distance"

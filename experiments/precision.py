@@ -21,15 +21,17 @@ from ml_collections import ConfigDict
 from experiments.command import run_command
 from experiments.results import FOLDER, format_table, write_results
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
-from prt_jax import attacks, posterior, statistics
+from prt_jax import attacks
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
-from prt_jax.game import Game, make_game
+from prt_jax.evaluation import statistics
 from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
-from prt_jax.posterior import Weights
 from prt_jax.randomness import Stream
-from prt_jax.runs import load_run
+from prt_jax.restorers.from_run import load_run
+from prt_jax.training import posterior
+from prt_jax.training.gan import Game, make_game
+from prt_jax.training.posterior import Weights
 
 RADII = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the attack's eps
 TOLERANCE = 0.1  # a K that differs by more from float32's is called drowned

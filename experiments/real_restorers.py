@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.command import run_command
-from prt_jax.audit_report import write_text
+from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.errors import UserError
-from prt_jax.image_pairs import Reading, bicubic_measure, read_pairs
-from prt_jax.measurements import attack, restore_all
-from prt_jax.measures import psnr_y
-from prt_jax.pictures import eight_bits, save_png
+from prt_jax.evaluation.checked_calls import attack, restore_all
+from prt_jax.evaluation.measures import psnr_y
+from prt_jax.io.pictures import eight_bits, save_png
+from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import load_network
-from prt_jax.writers import append_line, keep_lines
+from prt_jax.training.writers import append_line, keep_lines
 
 # Name: (file of its weights, how it was trained).
 NETWORKS = {

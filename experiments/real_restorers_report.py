@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from experiments.real_restorers import ALPHAS, NETWORKS
-from prt_jax.audit_report import write_text
-from prt_jax.curves import Curve, draw_curves
-from prt_jax.pictures import draw_grid, save_png
+from prt_jax.io.pictures import draw_grid, save_png
+from prt_jax.reporting.audit_report import write_text
+from prt_jax.reporting.charts import Curve, draw_curves
 
 # Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
 COLORS = {

@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from benchmarks.cores import num_cores
 from experiments.command import log_progress
 from experiments.training import Stopped
-from prt_jax.cores import num_cores
 from prt_jax.devices import may_be_an_accelerator
 from prt_jax.errors import UserError
-from prt_jax.train import StopRequest
+from prt_jax.training.loop import StopRequest
 
 
 def default_jobs() -> int:

@@ -1,6 +1,6 @@
 """Paper A's super-resolution figure with our own models: every variant against the factor.
 
-  python -m experiments.super_resolution_figure --scale=mini --path=DIR [--noise_std=0.1]
+  python -m experiments.super_resolution_figure --scale=mini --path=DIR [--noise_std=0.1] [--pictures=imagenet]
 
 The gap of the deterministic robust estimator grows with the factor. Resumed run by run; --collect reports
 what is complete. Writes super_resolution_SCALE.json and its figure, and beside the runs a gallery a factor,
@@ -26,9 +26,10 @@ from experiments.image_runs import (
 from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
 from experiments.table1 import COLORS, gallery, published_config
-from prt_jax import pictures
 from prt_jax.errors import UserError
+from prt_jax.io import pictures
 
+CONFIGS = {"celeba": "sr", "imagenet": "imagenet_sr"}
 PANELS = {
   "frechet": "Frechet distance", "precision": "precision", "recall": "recall", "per_pixel_std": "per-pixel std",
   "robustness_db": "robustness, dB",
@@ -40,11 +41,14 @@ def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add_arguments(parser, "super_resolution_figure")
   add_plan_arguments(parser)
+  parser.add_argument(
+    "--pictures", default="celeba", choices=list(CONFIGS), help="which configs: faces (sr4, ...) or imagenet_sr4, ..."
+  )
   parser.add_argument("--factors", type=int, nargs="+", default=[4, 8, 16], choices=[4, 8, 16])
   parser.add_argument("--noise_std", type=float, default=0.0, help="of the measurement's noise, pixels in [0, 1]")
   args = parser.parse_args(argv)
   fields = config_fields(args)
-  name = f"super_resolution_{args.scale}"
+  name = f"super_resolution_{args.scale}" + (f"_{args.pictures}" if args.pictures != "celeba" else "")
   workdir = args.workdir
   if args.noise_std:
     fields["degradation.noise_std"] = args.noise_std
@@ -55,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
   started = time.monotonic()
 
   runs = {
-    (factor, variant, seed): ImageRun(f"sr{factor}", variant, args.scale, seed, fields)
+    (factor, variant, seed): ImageRun(f"{CONFIGS[args.pictures]}{factor}", variant, args.scale, seed, fields)
     for seed in range(args.seeds) for factor in args.factors for variant in args.variants
   }  # fmt: skip
   if args.plan:

@@ -34,12 +34,13 @@ from experiments.image_runs import (
 )
 from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
-from prt_jax import pictures
-from prt_jax.checkpoints import complete_config
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
-from prt_jax.published import TABLE_1
+from prt_jax.io import pictures
+from prt_jax.reporting.published import TABLE_1
+from prt_jax.training.checkpoints import complete_config
+from prt_jax.training.progress_picture import make_sample_columns
 
 COLORS = dict(zip(VARIANTS, (GREEN, ORANGE, BLUE, VERMILLION), strict=True))
 SHOWN = ("frechet", "precision", "recall", "per_pixel_std", "robustness_db", "ai_psnr_db")
@@ -181,7 +182,7 @@ def gallery(runs: dict[str, ImageRun], workdir: pathlib.Path) -> np.ndarray:
     images = prepare(trained.config.data).val
     chosen = np.asarray(images[evaluation_rows(images, GALLERY_ROWS)], np.float32) / 255
     draws = 4 if trained.config.model.stochastic else 1
-    found = pictures.make_sample_columns(trained.game, draws)(trained.state, jnp.asarray(chosen))
+    found = make_sample_columns(trained.game, draws)(trained.state, jnp.asarray(chosen))
     columns = columns or found[:2]
     short = "".join(word[0].upper() for word in variant.split("-"))
     titles = [f"{short} {number}" for number in range(1, draws + 1)] if draws > 1 else [short]

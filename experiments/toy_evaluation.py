@@ -11,11 +11,11 @@ from flax import linen as nn
 
 from experiments.robustness import root_robustness
 from prt_jax.data import prepare
-from prt_jax.game import draw_noise
 from prt_jax.metrics import precision_recall
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
-from prt_jax.runs import Run
+from prt_jax.restorers.from_run import Run
+from prt_jax.training.gan import draw_noise
 
 NEIGHBOURS = 5  # k
 POINTS = 1000  # real ones against as many restored ones

@@ -22,8 +22,8 @@ from experiments.figures import (
 from experiments.toy_evaluation import restored_points, second_coordinate
 from experiments.toy_runs import Run
 from prt_jax.data.points_source import disk
-from prt_jax.runs import Run as Trained
-from prt_jax.runs import load_run
+from prt_jax.restorers.from_run import Run as Trained
+from prt_jax.restorers.from_run import load_run
 
 COLORS = {
   "Robust": BLUE, "Erratic": VERMILLION, "RobustGAN": SKY, "ErraticGAN": ORANGE, "RobustStoGAN": GREEN,

@@ -11,7 +11,7 @@ from configs import toy_disk, toy_ellipses
 from experiments.results import mean_and_spread
 from experiments.toy_evaluation import evaluate, evaluate_once
 from experiments.training import checkpoint_steps, train
-from prt_jax.runs import load_run
+from prt_jax.restorers.from_run import load_run
 
 WORLDS = {"disk": toy_disk, "ellipses": toy_ellipses}
 ESTIMATORS = {

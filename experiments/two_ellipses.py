@@ -17,7 +17,7 @@ from experiments.toy_evaluation import NEIGHBOURS, POINTS, restored_points
 from experiments.toy_runs import Run, evaluated, summarise, train_and_evaluate
 from prt_jax.data.points_source import HOLE_AXES, OUTER_AXES, ellipses, in_hole
 from prt_jax.metrics import precision_recall
-from prt_jax.runs import load_run
+from prt_jax.restorers.from_run import load_run
 
 PUBLISHED = {"avoids the hole": (0.95, 0.71), "crosses the hole": (0.77, 0.94)}  # precision, recall
 # Found by hand: with fewer swings recall is lower, with more it is higher.

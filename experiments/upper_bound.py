@@ -20,7 +20,7 @@ from experiments.training import checkpoint_steps
 from prt_jax.data.points_source import disk
 from prt_jax.errors import UserError
 from prt_jax.metrics import wasserstein
-from prt_jax.runs import load_run
+from prt_jax.restorers.from_run import load_run
 
 SCALES = np.array([1.0, 0.25])  # standard deviations along the axes of the 2-D Gaussian
 TURN = 0.6  # radians the Gaussian turns by between y and y + delta

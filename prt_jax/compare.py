@@ -8,10 +8,10 @@ import html
 import json
 import pathlib
 
-from prt_jax import report
-from prt_jax.command_line import Parser, output_folder, run
+from prt_jax.commands.parser import Parser, output_folder, run
 from prt_jax.errors import UserError
-from prt_jax.report_page import COMPARE_PAGE
+from prt_jax.reporting import evaluation_report
+from prt_jax.reporting.page import COMPARE_PAGE
 
 
 def find(run: str) -> dict:
@@ -23,7 +23,7 @@ def find(run: str) -> dict:
     if not steps:
       raise UserError(f"no evaluation in {run}: run python -m prt_jax.main --mode=eval with --workdir={run} first")
     folder = steps[-1].parent
-  content = report.read(folder)
+  content = evaluation_report.read(folder)
   if "results" not in content:
     raise UserError(
       f"{folder / 'report.json'} is no evaluation of a training run, and no audit of this version: name a workdir, or "
@@ -37,7 +37,7 @@ def find(run: str) -> dict:
   try:
     alone = compare([content])
     (text(alone) + page(alone)).encode()  # all that is shown of it
-  except report.MALFORMED as error:
+  except evaluation_report.MALFORMED as error:
     reason = f"{type(error).__name__}: {error}"
     raise UserError(f"{folder / 'report.json'} is damaged ({reason}): delete it and evaluate again") from error
   return content
@@ -50,7 +50,7 @@ def compare(reports: list[dict]) -> dict:
     {"runs": [{"run", "variant", "task", "step"}, ...], "results": {name: [result or None, one a run]},
     "published": [...], "warnings": [one line for whatever makes the columns no fair comparison]}.
   """
-  names = [name for name in report.RESULTS if any(name in content["results"] for content in reports)]
+  names = [name for name in evaluation_report.RESULTS if any(name in content["results"] for content in reports)]
   return {
     "runs": [{key: content[key] for key in ("run", "variant", "task", "step")} for content in reports],
     "results": {name: [content["results"].get(name) for content in reports] for name in names},
@@ -99,7 +99,7 @@ def _flat(protocol: dict, prefix: str = ""):
   for name, value in protocol.items():
     if isinstance(value, dict):
       yield from _flat(value, f"{prefix}{name}.")
-    elif prefix != "eval." or name not in report.NO_PROTOCOL:
+    elif prefix != "eval." or name not in evaluation_report.NO_PROTOCOL:
       yield prefix + name, value
 
 
@@ -108,11 +108,12 @@ def cells(compared: dict) -> list[list[str]]:
   table = [["", *(content["variant"] for content in compared["runs"])]]
   table.append(["step", *(f"{content['step']:,}" for content in compared["runs"])])
   for name, results in compared["results"].items():
-    label = next(report.label(name, result) for result in results if result)
-    table.append([label, *(report.formatted(name, result["value"]) if result else "-" for result in results)])
+    label = next(evaluation_report.label(name, result) for result in results if result)
+    shown = (evaluation_report.formatted(name, result["value"]) if result else "-" for result in results)
+    table.append([label, *shown])
     numbers = [published["values"].get(name) for published in compared["published"]]
     if any(number is not None for number in numbers):
-      shown = ("-" if number is None else report.formatted(name, number) for number in numbers)
+      shown = ("-" if number is None else evaluation_report.formatted(name, number) for number in numbers)
       table.append(["  published", *shown])
   return table
 
@@ -154,8 +155,8 @@ def main(argv: list[str]) -> None:
   print(text(compared))
   if arguments.output:
     output = output_folder(arguments.output)
-    report.replace(output / "compare.json", json.dumps(compared, indent=2) + "\n")
-    report.replace(output / "compare.html", page(compared))
+    evaluation_report.replace(output / "compare.json", json.dumps(compared, indent=2) + "\n")
+    evaluation_report.replace(output / "compare.html", page(compared))
 
 
 if __name__ == "__main__":

@@ -135,12 +135,21 @@ def base():
   evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none
   evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
-  # Inputs under the sup-norm attacks, I-FGSM and a stronger one (attack_table), and for the Jacobian's norm; 0 = none.
+  # Inputs under the sup-norm attacks (attacks/table.py), I-FGSM and a stronger one, and for the Jacobian's norm;
+  # 0 = none.
   evaluation.curve_num_examples = 256
   evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255
   evaluation.curve_num_steps = 50  # steps of I-FGSM; the stronger one takes a fifth more
   evaluation.num_jacobian_steps = 10  # power iterations for the Jacobian's norm; 0 = none
   return config
+
+
+def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
+  """The fields of a config as ("group.name", value) pairs."""
+  fields = []
+  for name, value in config.items():
+    fields += flat(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else [(prefix + name, value)]
+  return fields
 
 
 def finish(config, arg, scales=None):
@@ -192,6 +201,17 @@ def _mini(config):
   config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
 
 
+def _small(config):
+  """The papers' images at their 64x64, with the nets of `mini`: for a GPU in minutes, for a CPU core in hours."""
+  _shrink_nets(config)
+  config.optim.update(learning_rate=2e-4, decay_steps=(4_800,))
+  config.train.update(
+    num_steps=6_000, batch_size=32, log_every_steps=120, checkpoint_every_steps=1_200, image_every_steps=1_200
+  )
+  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100, curve_num_examples=50)
+  config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
+
+
 def _lite(config):
   """The paper's images, nets and search, 60,000 steps with a critic that starts fast: for one GPU. Not yet run."""
   _start_fast(config)
@@ -207,12 +227,16 @@ def _start_fast(config):
 
 
 def _halve_images(config):
-  _start_fast(config)
+  _shrink_nets(config)
   config.attack.eps *= 32 / config.data.image_size  # the same input PSNR
-  config.attack.num_seeds = 2
   config.data.update(image_size=32, resize=config.data.resize // 2)
+
+
+def _shrink_nets(config):
+  _start_fast(config)
+  config.attack.num_seeds = 2
   config.model.update(width=8, critic_width=8)
   config.eval.feature_extractor = "pixels"
 
 
-SCALES = {"demo": _demo, "mini": _mini, "lite": _lite}
+SCALES = {"demo": _demo, "mini": _mini, "small": _small, "lite": _lite}

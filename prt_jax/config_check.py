@@ -6,9 +6,8 @@ import numbers
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax.config import base
+from prt_jax.config import base, flat
 from prt_jax.errors import UserError
-from prt_jax.writers import flat
 
 MAX_SEED = 2**32 - 1  # a larger seed has the random numbers of a smaller one in JAX
 MAX_STEPS = 2**31 - 1  # steps are counted in 32 bits

@@ -2,7 +2,7 @@
 
 Rows are taken in an order that depends on the data set's size alone; noise and attack starts
 depend on the row alone. So values depend on neither batch size nor devices, and what was measured
-once (store.py) is not measured again.
+once (evaluation/store.py) is not measured again.
 """
 
 import contextlib
@@ -14,32 +14,34 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from prt_jax import devices, distributions, gallery, measuring, report, results
+from prt_jax import devices
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.partial_folder import writing_lock
 from prt_jax.data.permutation import seeded_permutation
-from prt_jax.data_identity import check_data
 from prt_jax.degradations.registry import fields_of
-from prt_jax.disk_errors import one_line_errors
 from prt_jax.errors import UserError
+from prt_jax.evaluation import distributions, measured_parts, results
+from prt_jax.evaluation.measured_parts import AttackRun, curve_runs, timed
+from prt_jax.evaluation.measures import Settings
+from prt_jax.evaluation.runner import DEVICES, Batch, Runner, make_features
+from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
-from prt_jax.game import Game, make_game
-from prt_jax.measures import Settings
-from prt_jax.measuring import AttackRun, curve_runs, timed
+from prt_jax.importing import make_callable
+from prt_jax.io.disk_errors import one_line_errors
+from prt_jax.io.locks import one_writer
 from prt_jax.precision import MEASURING
-from prt_jax.restorers.from_run import run_restorer
-from prt_jax.runner import DEVICES, Batch, Runner, make_features
-from prt_jax.runs import load_run
-from prt_jax.store import Store, digest_of
-from prt_jax.workdir_lock import one_writer
-from prt_jax.writers import write_evaluation
+from prt_jax.reporting import evaluation_report, gallery
+from prt_jax.restorers.from_run import load_run, run_restorer
+from prt_jax.training.data_identity import check_data
+from prt_jax.training.gan import Game, make_game
+from prt_jax.training.writers import write_evaluation
 
 ORDER_SEED = 20221116  # of the order in which rows are taken
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> dict:
+def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval") -> dict:
   """Measures the workdir's checkpoint; writes eval/STEP/report.json, report.html and pictures, a line in metrics.jsonl.
 
   Args:
@@ -48,12 +50,12 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
     into: the folder in workdir, for a second evaluation of a step beside the first; both share what they measure.
 
   Returns:
-    The report (see report.py).
+    The report (see reporting/evaluation_report.py).
 
   Raises:
     UserError: no checkpoint, weights that do not fit, fewer validation images than asked for, ...
   """
-  started = time.monotonic()
+  started, workdir = time.monotonic(), pathlib.Path(workdir).expanduser()
   config = evaluation_config(config)
   game = make_game(config, dtype=MEASURING["dtype"])
   check_images(game)
@@ -70,9 +72,9 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
 
   folder = workdir / into / f"{step}"
   protocol = make_protocol(config, dataset, weights, extractor, lpips_params)
-  if done := report.read(folder, protocol):
+  if done := evaluation_report.read(folder, protocol):
     write_line(workdir, folder, step, done["results"])  # again, where the process was killed before it
-    logging.info("%s", report.text(done))
+    logging.info("%s", evaluation_report.text(done))
     logging.info("evaluated already: %s (delete %s to do it again)", folder / "report.html", folder)
     return done
   seconds = {}
@@ -88,7 +90,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
   with one_writer(workdir / "eval" / f"{step}"), also_there, one_line_errors(folder):
     store = Store(workdir / "eval" / f"{step}" / "columns")
     parts = make_parts(runner, config, dataset, digest_of(weights), extractor)
-    columns = measuring.fill(store, parts, load, config.eval.batch_size, seconds)
+    columns = measured_parts.fill(store, parts, load, config.eval.batch_size, seconds)
     found = results.of_columns(columns)
     if extractor:
       reference = reference_features(runner, config, dataset, extractor, seconds)
@@ -101,13 +103,13 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, into: str = "eval") -> d
       )
     seconds["total"] = time.monotonic() - started
     examples = results.examples(columns) | {"row": rows}
-    content = report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
+    content = evaluation_report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
     content["curves"] = results.curves(columns, config.eval.curve_alphas)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "examples.npz", **examples)
-    report.write(folder, content, shown)
+    evaluation_report.write(folder, content, shown)
     write_line(workdir, folder, step, found)
-  logging.info("%s", report.text(content))
+  logging.info("%s", evaluation_report.text(content))
   logging.info("report: %s", folder / "report.html")
   return content
 
@@ -120,7 +122,7 @@ def begin(runner: Runner, dataset: Dataset, rows: np.ndarray) -> Batch:
 def make_parts(runner: Runner, config: ConfigDict, dataset: Dataset, weights: str, extractor: Extractor | None):
   """What an evaluation measures of every input, and of the first ones."""
   evaluation, attack, count = config.eval, config.attack, config.eval.num_examples
-  key = measuring.common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, weights)
+  key = measured_parts.common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, weights)
   search = AttackRun("search", "search", attack.eps, attack.num_steps, count, attack.learning_rate)
   runs = [search, AttackRun("random", "search", attack.eps, 0, count)]
   if evaluation.strong_num_examples:
@@ -128,14 +130,15 @@ def make_parts(runner: Runner, config: ConfigDict, dataset: Dataset, weights: st
     runs.append(AttackRun("strong", "longer", attack.eps, evaluation.strong_num_steps, *strong))
   if evaluation.curve_num_examples:
     runs += curve_runs(evaluation.curve_alphas, evaluation.curve_num_steps, evaluation.curve_num_examples)
-  parts = [measuring.plain_part(runner, key, count, evaluation.num_std_seeds)]
-  parts += [measuring.attack_part(runner, key, run, search=search) for run in runs]
+  parts = [measured_parts.plain_part(runner, key, count, evaluation.num_std_seeds)]
+  parts += [measured_parts.attack_part(runner, key, run, search=search) for run in runs]
   if evaluation.num_jacobian_steps and evaluation.curve_num_examples:
-    parts.append(measuring.jacobian_part(runner, key, evaluation.curve_num_examples, evaluation.num_jacobian_steps))
+    size = evaluation.curve_num_examples, evaluation.num_jacobian_steps
+    parts.append(measured_parts.jacobian_part(runner, key, *size))
   if runner.settings.lpips is not None:
-    parts.append(measuring.lpips_part(runner, key, count))
+    parts.append(measured_parts.lpips_part(runner, key, count))
   if extractor:
-    parts.append(measuring.features_part(runner, key, count, extractor))
+    parts.append(measured_parts.features_part(runner, key, count, extractor))
   return parts
 
 
@@ -232,7 +235,7 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
 
 def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
   """All that the results depend on, as JSON has it; a report of an equal protocol is not made again."""
-  fields = {name: value for name, value in config.eval.items() if name not in report.NO_PROTOCOL}
+  fields = {name: value for name, value in config.eval.items() if name not in evaluation_report.NO_PROTOCOL}
   protocol = {
     "data": dataset.fingerprint,
     "weights": digest_of((weights, extractor and extractor.params, lpips_params)),
@@ -240,7 +243,7 @@ def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": fields_of(config.degradation),
     **MEASURING,
-    "version": measuring.VERSION,
+    "version": measured_parts.VERSION,
   }
   return json.loads(json.dumps(protocol))
 
@@ -275,3 +278,6 @@ def reference_features(
         images = np.asarray(dataset.train[padded_rows(rows, first, size)], np.float32) / 255
         columns.append({"features": features(runner.split(images))[: len(rows) - first]})
   return columns.arrays(len(rows))["features"]
+
+
+make_callable(__name__, evaluate)

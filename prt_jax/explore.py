@@ -12,17 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax import restorer_flags
-from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, run
+from prt_jax.commands import restorer_flags
+from prt_jax.commands.parser import Parser, run
+from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
-from prt_jax.exploration import explore, pairwise_distances, random_outputs
-from prt_jax.image_pairs import Pair
-from prt_jax.measurements import in_restorers_code, restore_repeatably
-from prt_jax.measures import capped_consistency_psnr, check_size
+from prt_jax.evaluation.checked_calls import in_restorers_code, restore_repeatably
+from prt_jax.evaluation.exploration import explore, pairwise_distances, random_outputs
+from prt_jax.evaluation.measures import capped_consistency_psnr, check_size
+from prt_jax.importing import make_callable
+from prt_jax.io.pictures import draw_grid, save_png
 from prt_jax.metrics import PSNR_CAP, psnr
-from prt_jax.pictures import draw_grid, save_png
 from prt_jax.precision import in_float32
+from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import Restorer
 
 WINDOW = 192  # pixels of a restoration on the contact sheet, where the found ones differ most
@@ -118,6 +119,8 @@ def _line(record: dict) -> str:
   means = ", ".join(f"{title} {values['mean']:.4f}" for title, values in record["distances"].items())
   return f"{record['name']}: mean distances {means}; explored over random {record['explored_over_random']:.1f}"
 
+
+make_callable(__name__, explore)
 
 if __name__ == "__main__":
   run(main)

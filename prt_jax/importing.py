@@ -1,6 +1,10 @@
-"""Objects that a user names as package.module:attribute."""
+"""Objects that a user names as package.module:attribute; and modules that are called like their main function."""
 
 import importlib
+import inspect
+import sys
+import types
+from collections.abc import Callable
 from typing import Any
 
 from prt_jax.errors import UserError, quote
@@ -16,3 +20,19 @@ def import_function(name: str) -> Any:
   # The module is the user's code: whatever it raises is what there is to say.
   except Exception as error:
     raise UserError(f"{name} cannot be imported ({quote(error)})") from error
+
+
+def make_callable(module_name: str, function: Callable) -> None:
+  """Has a module that is being imported be called like a function of its own.
+
+  prt_jax.audit is a function to whoever has imported prt_jax alone, and the package of python -m prt_jax.audit. An
+  import of the package puts it where the function would be: so the package is called.
+  """
+
+  class CallableModule(types.ModuleType):
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+      return function(*args, **keywords)
+
+  module: Any = sys.modules[module_name]
+  module.__class__ = CallableModule
+  module.__signature__ = inspect.signature(function)

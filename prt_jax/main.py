@@ -11,8 +11,8 @@ from ml_collections import config_flags
 
 from prt_jax.config import config_file
 from prt_jax.errors import UserError
-from prt_jax.stop_request import EXIT_CODE
 from prt_jax.targets import TARGETS
+from prt_jax.training.stop_request import EXIT_CODE
 
 PACKAGE = pathlib.Path(__file__).parent
 
@@ -77,7 +77,8 @@ def run(_) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
-  from prt_jax import devices, plan, processes
+  from prt_jax import devices, plan
+  from prt_jax.training import processes
 
   workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config_argument(sys.argv))
   if _MODE.value == "plan":
@@ -96,12 +97,13 @@ def work(config, workdir: pathlib.Path) -> int:
   """Trains, evaluates, or both; returns the exit code."""
   import jax
 
-  from prt_jax import devices, evaluate, train
+  from prt_jax import devices, evaluate
+  from prt_jax.training import loop
 
   logging.info("JAX %s on %s", jax.__version__, devices.describe())
   if _MODE.value == "train_and_eval":
     evaluate.check_ahead(config)
-  if _MODE.value != "eval" and not train.train(config, workdir):
+  if _MODE.value != "eval" and not loop.train(config, workdir):
     return EXIT_CODE
   if _MODE.value != "train":
     evaluate.evaluate(config, workdir)

@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from prt_jax import restorer_flags
-from prt_jax.audit_report import write_text
-from prt_jax.command_line import Parser, run
+from prt_jax.commands import restorer_flags
+from prt_jax.commands.parser import Parser, run
+from prt_jax.data.image_pairs import Pair
 from prt_jax.data.preprocess import BACKGROUND
 from prt_jax.errors import UserError
-from prt_jax.image_pairs import Pair
-from prt_jax.measurements import restore_all, restore_repeatably
-from prt_jax.measures import capped_consistency_psnr
-from prt_jax.pictures import STD_GAIN, draw_grid, eight_bits, save_png
+from prt_jax.evaluation.checked_calls import restore_all, restore_repeatably
+from prt_jax.evaluation.measures import capped_consistency_psnr
+from prt_jax.io.pictures import STD_GAIN, draw_grid, eight_bits, save_png
 from prt_jax.precision import in_float32
+from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import Restorer
 
 

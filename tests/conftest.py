@@ -31,7 +31,7 @@ collect_ignore = ["compiled"]  # needs an accelerator's compiler, and minutes: `
 
 # The files that take minutes, longest first: started last, one of them would run alone on its worker.
 LONG_FILES = (
-  "test_train.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py",
+  "test_loop.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py",
   "test_extending.py",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 
 from prt_jax import compare
 from prt_jax.errors import UserError
-from prt_jax.published import TABLE_1
+from prt_jax.reporting.published import TABLE_1
 
 
 def make_report(folder, variant, step, robustness, *, data="abc", recall=None, **protocol):

@@ -6,10 +6,10 @@ import jax
 import pytest
 
 from prt_jax import evaluate
+from prt_jax.config import flat
 from prt_jax.config_check import INTERVALS, checked
 from prt_jax.errors import UserError
-from prt_jax.game import make_game
-from prt_jax.writers import flat
+from prt_jax.training.gan import make_game
 from tests import tiny
 
 

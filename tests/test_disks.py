@@ -10,12 +10,12 @@ import types
 import numpy as np
 import pytest
 
-from prt_jax import train
 from prt_jax.data import cache, prepare
-from prt_jax.disk_errors import explain, one_line_errors, size
 from prt_jax.errors import UserError
-from prt_jax.workdir_lock import one_writer
-from prt_jax.writers import Writers
+from prt_jax.io.disk_errors import explain, one_line_errors, size
+from prt_jax.io.locks import one_writer
+from prt_jax.training import loop
+from prt_jax.training.writers import Writers
 from tests import tiny
 from tests.commands import environment
 from tests.conftest import ROOT
@@ -71,13 +71,13 @@ def test_a_failing_read_of_training_is_not_blamed_on_the_workdir(tmp_path, monke
 
   closed = []
   writers = types.SimpleNamespace(close=lambda: closed.append(True))
-  monkeypatch.setattr(train, "Writers", lambda *_, **__: writers)
-  monkeypatch.setattr(train, "_describe", lambda *_: None)
-  monkeypatch.setattr(train, "_run", fail)
+  monkeypatch.setattr(loop, "Writers", lambda *_, **__: writers)
+  monkeypatch.setattr(loop, "_describe", lambda *_: None)
+  monkeypatch.setattr(loop, "_run", fail)
   game = types.SimpleNamespace(config=tiny.get_config())
   checkpoints = types.SimpleNamespace(describe_latest=lambda: "step 6")
   with pytest.raises(UserError) as error:
-    train._train(game, train.Schedule(8, 1, 3, 2, 4), None, None, 6, tmp_path, checkpoints)
+    loop._train(game, loop.Schedule(8, 1, 3, 2, 4), None, None, 6, tmp_path, checkpoints)
   message = str(error.value)
   assert message.startswith("cannot read or write /data/images.npy: Input/output error; ")
   assert "the last good checkpoint is step 6" in message
@@ -96,9 +96,9 @@ _SAVE = """
 import dataclasses, pathlib, resource, sys
 import numpy as np
 from prt_jax import main
-from prt_jax.checkpoints import Checkpoints
+from prt_jax.training.checkpoints import Checkpoints
 from prt_jax.errors import UserError
-from prt_jax.state import TrainState
+from prt_jax.training.state import TrainState
 
 main.set_up_logging()
 folder, limit = sys.argv[1:]
@@ -141,7 +141,7 @@ def test_a_read_only_mount_is_one_line(small_disk):
     pass
   subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
   with pytest.raises(UserError, match="Read-only file system; make it writable, or choose another --workdir"):
-    train.train(tiny.get_config(), folder / "run")
+    loop.train(tiny.get_config(), folder / "run")
 
 
 def test_a_read_only_workdir_is_one_line_without_a_mount_as_well(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_read_only_workdir_is_one_line_without_a_mount_as_well(tmp_path, monke
 
   monkeypatch.setattr(pathlib.Path, "open", fail)
   with pytest.raises(UserError, match="make it writable"):
-    train.train(tiny.get_config(), tmp_path)
+    loop.train(tiny.get_config(), tmp_path)
 
 
 def test_data_are_prepared_on_a_full_disk_in_one_line_and_without_a_bus_error(small_disk, tiny_config, monkeypatch):

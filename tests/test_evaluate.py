@@ -12,12 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from prt_jax import distributions, evaluate
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax import evaluate
 from prt_jax.errors import UserError
-from prt_jax.game import init_state, make_game
+from prt_jax.evaluation import distributions
+from prt_jax.evaluation.store import Columns
 from prt_jax.metrics import density_coverage, frechet_distance, precision_recall
-from prt_jax.store import Columns
+from prt_jax.training.checkpoints import Checkpoints, claim_workdir
+from prt_jax.training.gan import init_state, make_game
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE
@@ -194,7 +195,7 @@ def test_an_evaluation_killed_before_its_line_writes_it_at_the_next_start(evalua
 
 
 def test_evaluated_again_it_says_so_and_measures_nothing(evaluated, workdir, photographs, monkeypatch):
-  monkeypatch.setattr(evaluate.measuring, "fill", lambda *_: pytest.fail("measured again"))
+  monkeypatch.setattr(evaluate.measured_parts, "fill", lambda *_: pytest.fail("measured again"))
   assert evaluate.evaluate(make_config(photographs), workdir) == evaluated
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from prt_jax import explore
+from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
-from prt_jax.image_pairs import Pair
 from prt_jax.restorers import Restorer, as_restorer
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import audit_command, evaluate, train
+from prt_jax import evaluate
+from prt_jax.audit import command_line
 from prt_jax.degradations import DEGRADATIONS, Degradation, make_degradation
+from prt_jax.training import loop
 from tests.conftest import ROOT
 
 BLOCKS = {
@@ -72,11 +74,11 @@ def test_a_degradation_trains_is_evaluated_and_audited(written, tiny_config, pho
   tiny_config.train.num_steps = 2
   tiny_config.eval.update(num_examples=8, batch_size=8, feature_extractor="pixels", strong_num_examples=0)
   workdir = tmp_path / "run"
-  train.train(tiny_config, workdir)
+  loop.train(tiny_config, workdir)
   report = evaluate.evaluate(tiny_config, workdir)
   assert report["task"] == "bicubic super-resolution x16, folder 32x32"
   assert report["results"]["consistency_db"]["value"] > 90
-  audit_command.main([
+  command_line.main([
     f"--restorer={workdir}", f"--input={photographs / 'val'}", f"--output={tmp_path / 'audit'}",
     "--alphas=8", "--num_steps=1", "--num_jacobian_steps=0", "--max_images=1",
   ])

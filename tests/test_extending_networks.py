@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from configs import toy_disk
-from prt_jax import audit_command, evaluate
+from prt_jax import evaluate
+from prt_jax.audit import command_line
 from prt_jax.data import SOURCES, prepare
-from prt_jax.data_identity import check_data
 from prt_jax.errors import UserError
-from prt_jax.game import init_state, make_game
 from prt_jax.models import NETWORKS, Players
 from prt_jax.plan.needs import data_needs
-from prt_jax.train import train
+from prt_jax.training.data_identity import check_data
+from prt_jax.training.gan import init_state, make_game
+from prt_jax.training.loop import train
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "extending_networks.md").read_text()
@@ -60,7 +61,7 @@ def test_a_plain_network_trains_is_evaluated_and_audited(networks, tiny_config, 
   report = evaluate.evaluate(tiny_config, tmp_path / "run")
   assert report["results"]["per_pixel_std"]["value"] > 0
   assert report["results"]["consistency_db"]["value"] == 100
-  audit_command.main([
+  command_line.main([
     f"--restorer={tmp_path / 'run'}", f"--input={photographs / 'val'}", f"--output={tmp_path / 'out'}",
     "--alphas=8", "--num_steps=2", "--num_seeds=2", "--num_jacobian_steps=1", "--max_images=1",
   ])

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from prt_jax import compare, report
+from prt_jax import compare
+from prt_jax.reporting import evaluation_report
 
 pytest.importorskip("hypothesis")
 
-from prt_jax.runs import read_config
+from prt_jax.restorers.from_run import read_config
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.kinds import CONFIG, FOLDER, KINDS, LINES, WEIGHTS, image_files, report_document, written
 
@@ -43,4 +44,4 @@ def test_the_files_that_are_changed_are_whole():
   assert (FOLDER / "metrics.jsonl").read_bytes() == LINES[: LINES.index(b'{"step": 9')]
   written("report.json", json.dumps(report_document()).encode())
   assert compare.find(str(FOLDER))["step"] == 9
-  assert report.read(FOLDER, report_document()["protocol"] | {"precision": "highest"})["step"] == 9
+  assert evaluation_report.read(FOLDER, report_document()["protocol"] | {"precision": "highest"})["step"] == 9

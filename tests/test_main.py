@@ -35,7 +35,7 @@ def test_imagenet_is_that_of_the_papers():
   assert names == {"imagenet_resized/64x64"}
 
 
-@pytest.mark.parametrize("scale", ["demo", "mini", "lite"])
+@pytest.mark.parametrize("scale", ["demo", "mini", "small", "lite"])
 def test_a_smaller_scale_keeps_the_task(scale):
   """Input PSNR of the attack, 34 dB for super-resolution in the paper, and what a variant means."""
   full, small = (sr8.get_config(f"deterministic-robust{suffix}") for suffix in ("", f",{scale}"))
@@ -79,7 +79,7 @@ def test_bad_config_files_and_variants(tmp_path):
   result = run(f"--workdir={tmp_path / 'run'}", config="configs/sr16.py:robust")
   assert_one_line(result, "unknown variant 'robust'", "stochastic-robust, stochastic-erratic")
   result = run(config="configs/sr16.py:deterministic-robust,tiny")
-  assert_one_line(result, "unknown variant 'deterministic-robust,tiny'", "',demo' or ',mini' or ',lite'")
+  assert_one_line(result, "unknown variant 'deterministic-robust,tiny'", "',demo' or ',mini' or ',small' or ',lite'")
   assert_one_line(run(config="configs/sr17.py"), "sr17.py")
   assert not (tmp_path / "run").exists()
 

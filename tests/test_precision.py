@@ -10,37 +10,29 @@ import numpy as np
 import pytest
 
 from experiments.toy_evaluation import second_coordinate
-from prt_jax import (
-  batch_programs,
-  devices,
-  evaluate,
-  exploration,
-  lipschitz,
-  measurements,
-  measuring,
-  report,
-  runner,
-  step,
-)
+from prt_jax import devices, evaluate, lipschitz
 from prt_jax.audit import audit
-from prt_jax.checkpoints import claim_workdir
+from prt_jax.data.image_pairs import Pair
 from prt_jax.decision_attack import decision_attack
 from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
+from prt_jax.evaluation import batch_programs, checked_calls, exploration, measured_parts, runner
+from prt_jax.evaluation.measures import Settings
+from prt_jax.evaluation.store import Store
 from prt_jax.explore import explore_image
 from prt_jax.features.extractors import make_extractor
 from prt_jax.features.inception import conv_shapes, inception_features
-from prt_jax.game import make_game, state_shapes
-from prt_jax.image_pairs import Pair
-from prt_jax.measures import Settings
 from prt_jax.models import MLPGenerator
-from prt_jax.posterior import Weights
 from prt_jax.precision import describe, multiplying
+from prt_jax.reporting import evaluation_report
 from prt_jax.restore import restore_image
 from prt_jax.restorers import as_restorer
+from prt_jax.restorers.by_name import load_restorer
 from prt_jax.restorers.from_run import run_restorer
-from prt_jax.restorers.user_restorer import load_restorer
-from prt_jax.store import Store
+from prt_jax.training import step
+from prt_jax.training.checkpoints import claim_workdir
+from prt_jax.training.gan import make_game, state_shapes
+from prt_jax.training.posterior import Weights
 from tests import tiny
 from tests.features.test_squeezenet import random_arrays
 
@@ -99,7 +91,7 @@ def test_every_product_of_an_evaluation_is_in_float32(programs, tmp_path):
   settings = Settings(12, 0, None, lpips_params)
   measured = runner.Runner(run_restorer(game, weights, "zeros"), 2, settings, where=runner.DEVICES)
   parts = evaluate.make_parts(measured, config, dataset, "", extractor)
-  measuring.fill(Store(None), parts, lambda _: evaluate.begin(measured, dataset, np.arange(4)), 4, {})
+  measured_parts.fill(Store(None), parts, lambda _: evaluate.begin(measured, dataset, np.arange(4)), 4, {})
   total = sum(programs.values(), collections.Counter())
   assert total.keys() == {"HIGHEST"}, total
   assert total["HIGHEST"] > 150 and sum(bool(count) for count in programs.values()) >= 6
@@ -201,8 +193,8 @@ def test_whatever_measures_a_restorer_asks_for_float32():
     "attack bound": lambda restorer: lipschitz.attack_lower_bound(restorer.restore, y, z, key, eps=0.1, num_steps=1),
     "Jacobian bound": lambda restorer: lipschitz.jacobian_lower_bound(restorer.restore, y, z[0], key, num_steps=1),
     "decision": lambda restorer: decision_attack(restorer.restore, classify, y, z, target=1, num_steps=1),
-    "one restoration": lambda restorer: measurements.restore_all(restorer.restore, y, z),
-    "one attack": lambda restorer: measurements.attack(
+    "one restoration": lambda restorer: checked_calls.restore_all(restorer.restore, y, z),
+    "one attack": lambda restorer: checked_calls.attack(
       restorer.restore, y, y.repeat(2, 1).repeat(2, 2)[None], z, key, alpha=0.1, num_steps=1
     ),
   }
@@ -239,7 +231,7 @@ def test_a_net_trained_in_bfloat16_is_evaluated_in_float32(tiny_config, tmp_path
   tiny_config.model.dtype = "bfloat16"
   claim_workdir(tmp_path / "run", tiny_config)
   monkeypatch.setattr(evaluate, "make_game", make_and_stop)
-  monkeypatch.setattr("prt_jax.runs.make_game", make_and_stop)
+  monkeypatch.setattr("prt_jax.restorers.from_run.make_game", make_and_stop)
   for use in (lambda: evaluate.evaluate(tiny_config, tmp_path / "run"), lambda: load_restorer(str(tmp_path / "run"))):
     with pytest.raises(Made) as caught:
       use()
@@ -258,7 +250,7 @@ def test_an_evaluation_of_before_the_protocol_said_the_precision(tmp_path, hardw
   protocol = {"data": "a", "dtype": "float32"}
   content = SHOWN | {"hardware": hardware, "protocol": protocol, "results": {}}
   (tmp_path / "report.json").write_text(json.dumps(content))
-  found = report.read(tmp_path, protocol | {"precision": "highest"})
+  found = evaluation_report.read(tmp_path, protocol | {"precision": "highest"})
   assert (found is not None) == done
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 from prt_jax.attacks import adversarial_search, ifgsm
 from prt_jax.audit import audit
 from prt_jax.decision_attack import decision_attack
-from prt_jax.exploration import explore, random_outputs
+from prt_jax.evaluation.exploration import explore, random_outputs
 from prt_jax.lipschitz import attack_lower_bound, jacobian_lower_bound
 from prt_jax.programs import as_program
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import audit_command, explore, restore, restorer_flags
+from prt_jax import explore, restore
+from prt_jax.audit import command_line
+from prt_jax.commands import restorer_flags
 from prt_jax.errors import UserError
 from prt_jax.restorers import Restorer
-from tests.restorers.test_user_restorer import trained
+from tests.restorers.test_by_name import trained
 
 
 def folder_of(tmp_path, **images):
@@ -88,7 +90,7 @@ def test_originals_are_measured_first(tiny_config, tmp_path):
     restore.main(flags)
 
 
-@pytest.mark.parametrize("command", [restore, audit_command])
+@pytest.mark.parametrize("command", [restore, command_line])
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
@@ -113,7 +115,7 @@ def test_audits_with_another_noise_share_nothing(tiny_config, tmp_path):
   flags = ["--alphas=8", "--num_steps=1", "--num_strong_steps=0", "--num_seeds=2", "--num_jacobian_steps=0"]
 
   def point(noise_std, output):
-    audit_command.main([
+    command_line.main([
       f"--restorer={tmp_path / 'run'}", f"--input={folder}", f"--output={tmp_path / output}",
       f"--noise_std={noise_std}", *flags,
     ])  # fmt: skip
@@ -145,7 +147,7 @@ def test_mistakes_are_one_line(output, flags, message, tmp_path):
     restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / output}", *flags])
 
 
-@pytest.mark.parametrize("command", [restore, explore, audit_command])
+@pytest.mark.parametrize("command", [restore, explore, command_line])
 def test_two_images_of_one_name_are_refused_before_anything_is_written(command, tmp_path):
   folder = folder_of(tmp_path, **{"a": random_pixels(0, 16, 16), "a.k": random_pixels(0, 16, 16)})
   Image.fromarray(random_pixels(0, 16, 16)).save(folder / "a.bmp")
@@ -157,7 +159,7 @@ def test_two_images_of_one_name_are_refused_before_anything_is_written(command, 
 def test_no_command_replaces_its_input(tmp_path):
   folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
   before = (folder / "a.png").read_bytes()
-  for command in (explore, audit_command):
+  for command in (explore, command_line):
     with pytest.raises(UserError, match="is the folder of the input"):
       command.main(["--restorer=bicubic", "--degradation=none", f"--input={folder}", f"--output={folder}/."])
   assert [path.name for path in folder.iterdir()] == ["a.png"] and (folder / "a.png").read_bytes() == before

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from prt_jax.data.array_file import synced_file, write_images
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.image_files import describe_skipped
 from prt_jax.data.partial_folder import HOST, partial_folder, remove_dead_partials, writing_lock
@@ -22,10 +23,10 @@ from prt_jax.data.preprocess import check_preprocessing
 from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.data.split import check_train_fraction
-from prt_jax.disk_errors import explain, size
-from prt_jax.errors import UnreadableImage, UserError
-from prt_jax.integrity import Damaged, digest_file
-from prt_jax.json_files import parse_object
+from prt_jax.errors import UserError
+from prt_jax.io.disk_errors import explain, size
+from prt_jax.io.file_digests import Damaged, digest_file
+from prt_jax.io.json_files import parse_object
 
 # Part of every fingerprint: raise it when the same description comes to mean other pixels.
 FORMAT_VERSION = 1
@@ -191,7 +192,7 @@ def _write(data, source, description, fingerprint, folder):
   progress = Progress(sum(split.count for split in splits.values()))
   with _disk_errors(folder.parent), partial_folder(folder) as partial:
     skipped = {
-      name: _write_split(partial / f"{name}.npy", splits[name], data.image_size, progress) for name in SPLITS
+      name: write_images(partial / f"{name}.npy", splits[name], data.image_size, progress) for name in SPLITS
     }
     if source.describe(data) != description:
       raise UserError(f"the files of data.path={data.path} changed while they were read: run again when they rest")
@@ -204,52 +205,11 @@ def _write(data, source, description, fingerprint, folder):
       "fingerprint": fingerprint,
       **({"skipped": skipped} if any(skipped.values()) else {}),
     }
-    with _synced_file(partial / "meta.json") as file:
+    with synced_file(partial / "meta.json") as file:
       file.write(json.dumps(meta, indent=2, sort_keys=True).encode() + b"\n")
   progress.finish()
   if names := [name for split in SPLITS for name in skipped[split]]:
     logging.warning("left out %s", describe_skipped(names))
-
-
-def _write_split(path, split, image_size, progress):
-  """Writes a split's array; returns the names of the images that were skipped."""
-  # A plain file, not a memory map: a full disk is an OSError here, and a fatal SIGBUS there.
-  shape = (image_size, image_size, 3)
-  header = {"descr": "|u1", "fortran_order": False, "shape": (split.count, *shape)}
-  written, skipped = 0, []
-  with _synced_file(path) as file, contextlib.closing(split.images) as images:
-    np.lib.format.write_array_header_1_0(file, header)
-    for image in images:
-      if isinstance(image, UnreadableImage):
-        skipped.append(image.label)
-        continue
-      if image.shape != shape or image.dtype != np.uint8:
-        raise TypeError(f"a source yielded {image.dtype} {image.shape}, not uint8 {shape}")
-      written += 1
-      if written + len(skipped) > split.count:
-        break
-      file.write(np.ascontiguousarray(image))
-      progress.advance()
-    if skipped and written:
-      file.seek(0)  # numpy leaves room for any count: the header keeps its length
-      np.lib.format.write_array_header_1_0(file, header | {"shape": (written, *shape)})
-  if skipped and not written:
-    raise UserError(f"no image of the {path.stem} split can be read, {skipped[0]} for one: check --config.data.path")
-  if written + len(skipped) != split.count:
-    found = "more" if written + len(skipped) > split.count else f"only {written + len(skipped)}"
-    raise UserError(
-      f"the source promised {split.count} images for {path.stem} and gave {found}: "
-      "its files changed or are incomplete; check them and run again"
-    )
-  return skipped
-
-
-@contextlib.contextmanager
-def _synced_file(path):
-  with open(path, "xb") as file:
-    yield file
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _check_free_space(cache_dir, needed):

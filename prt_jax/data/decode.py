@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import preprocess
 from prt_jax.errors import UnreadableImage
-from prt_jax.regular_files import open_regular
+from prt_jax.io.regular_files import open_regular
 
 # What a file may be, whatever it is called (a phone's MPO is a JPEG). Pillow knows more, and hands some to other
 # programs.

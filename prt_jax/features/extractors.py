@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from prt_jax.errors import UserError
 from prt_jax.features import inception, squeezenet
 from prt_jax.features.inception_weights import load_inception
-from prt_jax.features.pixels import pixel_features
+from prt_jax.features.pixel_features import pixel_features
 
 PIXELS_SIDE = 16  # cells along each side
 

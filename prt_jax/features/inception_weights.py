@@ -13,8 +13,8 @@ import numpy as np
 
 from prt_jax.errors import UserError
 from prt_jax.features.inception import NUM_CLASSES, NUM_FEATURES, conv_shapes
-from prt_jax.features.stored_tensor import read_all
-from prt_jax.features.torch_checkpoint import open_state_dict
+from prt_jax.io.weight_files.stored_tensor import read_all
+from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"

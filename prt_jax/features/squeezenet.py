@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.errors import UserError
-from prt_jax.features.npz import open_npz
-from prt_jax.features.stored_tensor import read_all
+from prt_jax.io.weight_files.npz import open_npz
+from prt_jax.io.weight_files.stored_tensor import read_all
 
 NUM_FEATURES = 512
 MIN_SIZE = 31  # pixels; below, the last pool has no window

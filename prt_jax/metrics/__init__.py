@@ -1,8 +1,8 @@
 """What the papers measure, each metric usable alone. Images are float32 [B, H, W, C] in [0, 1]."""
 
+from prt_jax.metrics.difference_quotient import lipschitz_lower_bound
 from prt_jax.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
 from prt_jax.metrics.image import PSNR_CAP, consistency_max_error, consistency_psnr, psnr, ssim
-from prt_jax.metrics.lipschitz import lipschitz_lower_bound
 from prt_jax.metrics.lpips import load_lpips_heads, lpips_style_distance
 from prt_jax.metrics.precision_recall import density_coverage, precision_recall
 from prt_jax.metrics.spread import per_pixel_std, seed_diversity

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.features.squeezenet import TAPS, squeezenet_taps
-from prt_jax.features.stored_tensor import read_all
-from prt_jax.features.torch_checkpoint import open_state_dict
+from prt_jax.io.weight_files.stored_tensor import read_all
+from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
 from prt_jax.pixels import as_pixels
 
 _EPSILON = 1e-10

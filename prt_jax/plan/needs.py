@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 
 from prt_jax.data.cache import checked_source, find_prepared
 from prt_jax.data.sources import is_drawn
-from prt_jax.disk_errors import size
 from prt_jax.errors import UserError
 from prt_jax.features import inception_weights
 from prt_jax.features.extractors import check_name
+from prt_jax.io.disk_errors import size
 
 THERE, DOWNLOAD, MISSING, LEFT_OUT, FREE = "there", "to download", "missing", "left out", "free"
 

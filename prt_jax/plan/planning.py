@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from prt_jax import evaluate, feed, targets, train
+from prt_jax import evaluate, targets
 from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.errors import UserError
 from prt_jax.plan.calibration import StepEstimate, estimate
 from prt_jax.plan.needs import MISSING, Need, data_needs, disk_need, evaluation_needs
 from prt_jax.plan.work import StepWork
 from prt_jax.targets import Target
+from prt_jax.training import loop, prefetch
 
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
 # TPU's system keeps a few hundred MB.
@@ -129,7 +130,7 @@ def plan(
   config = evaluate.evaluation_config(config)
   work = work or StepWork(config)
   game = work.game(target.kind)
-  train.make_schedule(dataclasses.replace(game, config=config))
+  loop.make_schedule(dataclasses.replace(game, config=config))
   evaluate.check_fields(config)
   if config.train.batch_size < 1 or config.train.batch_size % num_devices:
     raise UserError(
@@ -208,7 +209,7 @@ class _Chip:
     data, share = self.config.data, batch_size // self.num_devices
     steps, works = self.steps(batch_size), self._works(seeds_at_once)
     image_bytes = self.work.example_bytes()
-    on_device = feed.choose_placement(data.placement, self.num_images * image_bytes, self.usable) == "device"
+    on_device = prefetch.choose_placement(data.placement, self.num_images * image_bytes, self.usable) == "device"
     per_dispatch = self.config.train.steps_per_dispatch or STEPS_PER_DISPATCH
     return Memory(
       state=self.work.state_bytes(self.target.kind),

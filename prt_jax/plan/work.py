@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from prt_jax.game import Game, make_game, state_shapes
 from prt_jax.plan.counts import TRACED_BATCH, Work, count
-from prt_jax.state import TrainState
-from prt_jax.step import generator_step, training_step
+from prt_jax.training.gan import Game, make_game, state_shapes
+from prt_jax.training.state import TrainState
+from prt_jax.training.step import generator_step, training_step
 
 
 class StepWork:

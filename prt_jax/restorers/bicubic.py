@@ -5,7 +5,7 @@ Down it is the degradation that the published x4 networks were trained for, up t
 
 import jax
 
-from prt_jax.restorers.architecture import Architecture
+from prt_jax.restorers.networks.architecture import Architecture
 
 
 def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
-from prt_jax.restorers.architecture import Architecture, load_params
 from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
-from prt_jax.restorers.carn import CARN_M
-from prt_jax.restorers.compact import COMPACT
-from prt_jax.restorers.edsr import EDSR
-from prt_jax.restorers.imdn import IMDN
-from prt_jax.restorers.pan import PAN
+from prt_jax.restorers.networks.architecture import Architecture, load_params
+from prt_jax.restorers.networks.carn import CARN_M
+from prt_jax.restorers.networks.compact import COMPACT
+from prt_jax.restorers.networks.edsr import EDSR
+from prt_jax.restorers.networks.imdn import IMDN
+from prt_jax.restorers.networks.pan import PAN
+from prt_jax.restorers.networks.rrdbnet import RRDBNET
+from prt_jax.restorers.networks.srflow import SRFLOW
+from prt_jax.restorers.networks.srresnet import SRRESNET
 from prt_jax.restorers.restorer import FunctionDegradation, Restorer
-from prt_jax.restorers.rrdbnet import RRDBNET
-from prt_jax.restorers.srflow import SRFLOW
-from prt_jax.restorers.srresnet import SRRESNET
 
 # A network that is known by the name of its training as well has both.
 ARCHITECTURES: dict[str, Architecture] = {

@@ -23,7 +23,10 @@ class FakeWorker:
   def __init__(self, *seconds):
     self.seconds = list(seconds)
 
-  def warm_up(self, step):
+  def begin_warm_up(self, step):
+    pass
+
+  def end_warm_up(self):
     return {"first_call_s": 9.0, "peak_memory_bytes": 2**30}
 
   def sample(self, step):

@@ -8,10 +8,10 @@ import pytest
 from benchmarks import r1, savings
 from prt_jax import losses
 from prt_jax.attacks import sum_over_seeds
-from prt_jax.game import make_game
 from prt_jax.models.layers import max_pool, upsample_bilinear
 from prt_jax.models.unet import UNet
 from prt_jax.randomness import sample_noise
+from prt_jax.training.gan import make_game
 from tests import tiny
 
 ALTERNATIVES = {alternative.name: alternative for alternative in savings.savings(num_seeds=2)}

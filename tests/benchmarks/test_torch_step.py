@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from prt_jax.errors import UserError
-from prt_jax.game import draw_noise, init_state, make_game
 from prt_jax.randomness import Stream, example_keys, normal
-from prt_jax.step import critic_step, generator_step
+from prt_jax.training.gan import draw_noise, init_state, make_game
+from prt_jax.training.step import critic_step, generator_step
 from tests import tiny
 
 torch = pytest.importorskip("torch", reason="the opponent needs PyTorch: pip install -r requirements-test.txt")

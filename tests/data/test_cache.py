@@ -21,7 +21,7 @@ import prt_jax
 from prt_jax.data import SOURCES, cache, folder_source, partial_folder, prepare
 from prt_jax.data.split import Split
 from prt_jax.errors import UserError
-from prt_jax.integrity import digest_file
+from prt_jax.io.file_digests import digest_file
 
 # A preparation in a process of its own; argv: config as JSON, seconds an image, moment to die at.
 PREPARE = """

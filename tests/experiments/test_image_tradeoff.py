@@ -8,11 +8,11 @@ import pytest
 
 from experiments import image_tradeoff
 from experiments.fields import parse_fields
-from prt_jax.checkpoints import Checkpoints, claim_workdir
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import make_extractor
-from prt_jax.game import init_state, make_game
-from prt_jax.posterior import Weights
+from prt_jax.training.checkpoints import Checkpoints, claim_workdir
+from prt_jax.training.gan import init_state, make_game
+from prt_jax.training.posterior import Weights
 from tests.conftest import CACHE
 
 RESULTS = (

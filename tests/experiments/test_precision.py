@@ -7,15 +7,14 @@ import pytest
 
 from experiments import precision
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
-from prt_jax.attack_table import ATTACKS
-from prt_jax.checkpoints import Checkpoints, claim_workdir
+from prt_jax.attacks.table import ATTACKS
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.evaluate import evaluation_rows
-from prt_jax.game import init_state, make_game
-from prt_jax.restorers.from_run import run_restorer
-from prt_jax.runner import DEVICES, Runner
-from prt_jax.runs import load_run
+from prt_jax.evaluation.runner import DEVICES, Runner
+from prt_jax.restorers.from_run import load_run, run_restorer
+from prt_jax.training.checkpoints import Checkpoints, claim_workdir
+from prt_jax.training.gan import init_state, make_game
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.normal(size=shape).astype(np.float32) for shape in ((5, 6), (6, 5)))

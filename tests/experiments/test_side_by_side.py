@@ -11,7 +11,7 @@ import pytest
 from experiments.side_by_side import run_all
 from experiments.training import Stopped
 from prt_jax.errors import UserError
-from prt_jax.train import StopRequest
+from prt_jax.training.loop import StopRequest
 
 
 def write_process(path: pathlib.Path) -> None:

@@ -12,8 +12,8 @@ from experiments.toy_evaluation import evaluate, second_coordinate
 from experiments.toy_runs import SCORES, SMOKE_FIELDS, Run, evaluated, summarise
 from experiments.training import checkpoint_steps, train
 from prt_jax.errors import UserError
-from prt_jax.runs import load_run
-from prt_jax.train import interval_means
+from prt_jax.restorers.from_run import load_run
+from prt_jax.training.loop import interval_means
 
 RUN = Run("ErraticGAN", 0)
 # Recorded from the training loop that the experiments once had of their own: {estimator: (seed, fields, means of

@@ -5,7 +5,7 @@ import shutil
 
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
-from prt_jax.integrity import DIGESTS, Damaged, check_digests
+from prt_jax.io.file_digests import DIGESTS, Damaged, check_digests
 from tests.faults import one_layer
 from tests.faults.cases import case
 from tests.faults.scene import Scene, expect

@@ -19,7 +19,10 @@ from tests.conftest import FLAGS
 
 # What no case needs, and takes seconds to import.
 HIDDEN = ("tensorflow", "tensorflow_datasets", "clu", "tensorboard")
-PRELOADED = ("evaluate", "train", "main", "plan", "processes", "gallery", "data.folder_source", "features.squeezenet")
+PRELOADED = (
+  "evaluate", "main", "plan", "training.loop", "training.processes", "reporting.gallery", "data.folder_source",
+  "features.squeezenet",
+)
 PATIENCE = 600.0  # seconds after which a process that does not end is lost
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from prt_jax.writers import SPEED_SCALARS
+from prt_jax.training.writers import SPEED_SCALARS
 from tests.conftest import ROOT
 from tests.faults.processes import Lost, Process, command, fork
 

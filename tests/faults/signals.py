@@ -3,7 +3,7 @@
 import signal
 import time
 
-from prt_jax.stop_request import EXIT_CODE, INTERRUPTED
+from prt_jax.training.stop_request import EXIT_CODE, INTERRUPTED
 from tests.faults.cases import CASES
 from tests.faults.scene import Scene, expect
 

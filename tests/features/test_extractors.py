@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from prt_jax.errors import UserError
 from prt_jax.features import Extractor, make_extractor
 from prt_jax.features.extractors import quantise
-from prt_jax.features.pixels import pixel_features
+from prt_jax.features.pixel_features import pixel_features
 
 
 def _config(extractor, weights=""):

@@ -15,18 +15,19 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from prt_jax import compare, report
-from prt_jax.checkpoints import check_workdir
+from prt_jax import compare
 from prt_jax.data import decode
 from prt_jax.data.preprocess import alpha_of, preprocess, to_rgb
-from prt_jax.data_identity import check_data
 from prt_jax.errors import UserError
-from prt_jax.features.npz import open_npz
-from prt_jax.features.stored_tensor import read_all
-from prt_jax.features.torch_checkpoint import open_state_dict
-from prt_jax.integrity import DIGESTS, Damaged, check_digests
-from prt_jax.runs import load_run
-from prt_jax.writers import keep_lines_until
+from prt_jax.io.file_digests import DIGESTS, Damaged, check_digests
+from prt_jax.io.weight_files.npz import open_npz
+from prt_jax.io.weight_files.stored_tensor import read_all
+from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
+from prt_jax.reporting import evaluation_report
+from prt_jax.restorers.from_run import load_run
+from prt_jax.training.checkpoints import check_workdir
+from prt_jax.training.data_identity import check_data
+from prt_jax.training.writers import keep_lines_until
 from tests import tiny
 from tests.fuzz.mutations import changed_json, mutated
 
@@ -174,7 +175,7 @@ def read_report(content):
   try:
     compare.find(str(FOLDER))
   finally:
-    report.read(FOLDER, {"data": "abc"})
+    evaluation_report.read(FOLDER, {"data": "abc"})
 
 
 def read_data(content):

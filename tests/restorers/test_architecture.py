@@ -5,8 +5,8 @@ import pytest
 
 from prt_jax.errors import UserError
 from prt_jax.restorers import load_network
-from prt_jax.restorers.architecture import check_state, conv_shapes, to_params
-from prt_jax.restorers.compact import COMPACT
+from prt_jax.restorers.networks.architecture import check_state, conv_shapes, to_params
+from prt_jax.restorers.networks.compact import COMPACT
 
 
 def compact_state(width=4, scale=4):

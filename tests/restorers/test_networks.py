@@ -10,13 +10,14 @@ from prt_jax.restorers import load_network
 
 torch = pytest.importorskip("torch", reason="the peers need PyTorch: pip install -r requirements-test.txt")
 
+from experiments.torch_imdn import IMDN  # noqa: E402
 from tests.restorers import torch_peers, torch_srflow  # noqa: E402 (after the skip: they import torch)
 
 PEERS = {
   ("srresnet", 2): lambda: torch_peers.SRResNet(8, 2, 2),
   ("srresnet", 4): lambda: torch_peers.SRResNet(8, 3, 4),
-  ("imdn", 3): lambda: torch_peers.IMDN(16, 2, 2, 3),
-  ("imdn", 4): lambda: torch_peers.IMDN(16, 3, 1, 4),
+  ("imdn", 3): lambda: IMDN(16, 2, 2, 3),
+  ("imdn", 4): lambda: IMDN(16, 3, 1, 4),
   ("carn_m", 2): lambda: torch_peers.CarnM(16, 4, 2),
   ("carn_m", 3): lambda: torch_peers.CarnM(8, 2, 3),
   ("carn_m", 4): lambda: torch_peers.CarnM(8, 4, 4),
@@ -73,7 +74,7 @@ def test_agrees_with_the_pytorch_module(name, scale, tmp_path):
 
 
 def test_gradients_agree_with_pytorch(tmp_path):
-  module = randomise(torch_peers.IMDN(16, 2, 2, 4))
+  module = randomise(IMDN(16, 2, 2, 4))
   restorer = load_network("imdn", saved(module, tmp_path / "w.pth"), 4)
   y = measurement()
   leaf = to_torch(y).requires_grad_()
@@ -84,7 +85,7 @@ def test_gradients_agree_with_pytorch(tmp_path):
 
 
 def test_a_constant_image_has_finite_gradients(tmp_path):
-  restorer = load_network("imdn", saved(randomise(torch_peers.IMDN(16, 1, 2, 4)), tmp_path / "w.pth"), 4)
+  restorer = load_network("imdn", saved(randomise(IMDN(16, 1, 2, 4)), tmp_path / "w.pth"), 4)
   y = jnp.zeros((1, 6, 6, 3))
   assert jnp.isfinite(jax.grad(lambda y: restorer.restore(y, jnp.zeros((1,))).sum())(y)).all()
 
@@ -177,7 +178,7 @@ def test_srflow_is_stochastic_with_the_authors_temperature(flow):
 
 def test_published_srflow_has_the_authors_layers():
   """Indices and widths that the authors' configuration (K 16, L 3, one split) gives."""
-  from prt_jax.restorers.srflow import SRFLOW
+  from prt_jax.restorers.networks.srflow import SRFLOW
 
   module = torch_srflow.SRFlow()
   expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

@@ -11,8 +11,8 @@ from prt_jax.attacks import ifgsm
 from prt_jax.audit import audit
 from prt_jax.errors import UserError
 from prt_jax.lipschitz import jacobian_lower_bound
-from prt_jax.restorers.architecture import to_params
-from prt_jax.restorers.layers import conv, pixel_shuffle
+from prt_jax.restorers.networks.architecture import to_params
+from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
 from prt_jax.restorers.restorer import as_restorer, per_channel
 from prt_jax.restorers.torch_adapter import TorchRestorer
 

@@ -1,0 +1,129 @@
+"""Paper A's inner search: the change of a measurement, in an L2 ball, that changes its restoration most."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from prt_jax.attacks.changes import project_to_ball, to_sphere
+from prt_jax.attacks.draws import Restore, over_seeds, sum_over_seeds
+from prt_jax.models.formulations import formulation_of
+from prt_jax.randomness import normal
+
+
+def adversarial_search(
+  restore: Restore,
+  y: jax.Array,
+  z: Any,
+  key: jax.Array,
+  *,
+  eps: float,
+  num_steps: int = 5,
+  learning_rate: float = 1.0,
+  reference: jax.Array | None = None,
+  seeds_at_once: int = 0,
+) -> jax.Array:
+  """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
+
+  The start is a random direction of norm eps (our reading: at delta = 0 the gradient is exactly 0).
+  y + delta is not clipped to [0, 1].
+
+  Args:
+    restore: (y, z_s) -> x for one seed's z_s; traced once, vmapped over the seeds.
+    y: measurements [B, ...].
+    z: a pytree, leaves [S, B, ...].
+    key: a typed key, or one an example ([B]), for the start.
+    eps: L2 bound of delta over one measurement, pixels in [0, 1].
+    num_steps: Adam steps.
+    learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
+    reference: [S, B, ...], the restorations of y where the caller has them already.
+    seeds_at_once: see over_seeds.
+
+  Returns:
+    delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
+  """
+  restore_all = jax.vmap(restore, (None, 0))
+  if reference is None:
+    reference = over_seeds(functools.partial(restore_all, y), z, seeds_at_once)
+  reference = jax.lax.stop_gradient(reference)
+
+  def squares(y, reference, z):
+    return jnp.sum((restore_all(y, z) - reference) ** 2)
+
+  def total_change(delta):
+    # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
+    return sum_over_seeds(squares, y + delta, reference, z, seeds_at_once) / len(reference)
+
+  delta = ascend(total_change, key, y.shape, eps=eps, num_steps=num_steps, learning_rate=learning_rate)
+  return jax.lax.stop_gradient(delta)
+
+
+def ascend(
+  total_change: Callable[[jax.Array], jax.Array],
+  key: jax.Array,
+  shape: tuple[int, ...],
+  *,
+  eps: float,
+  num_steps: int,
+  learning_rate: float,
+  unroll: bool | None = None,
+) -> jax.Array:
+  """adversarial_search's steps for any objective of delta, a sum over the examples -> delta of the given shape.
+
+  unroll: write the steps out, as a CPU wants, on which a loop around convolutions is several times slower; else one
+  loop, whose body an accelerator's compiler sees once. None: as suits JAX's default backend.
+  """
+  # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
+  gradient = jax.jit(jax.grad(total_change))
+
+  def step(_, search):
+    return search_step(search, gradient(search.delta), eps, learning_rate)
+
+  search = start_search(key, shape, eps)
+  if formulation_of(None).unrolls_search if unroll is None else unroll:
+    for i in range(num_steps):
+      search = step(i, search)
+  else:
+    search = jax.lax.fori_loop(0, num_steps, step, search)
+  return search.delta
+
+
+class Search(NamedTuple):
+  """Where an inner search is: delta [B, ...], and the state of its Adam."""
+
+  delta: jax.Array
+  adam: optax.ScaleByAdamState
+
+
+_ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
+
+
+def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:
+  """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B]."""
+  difference = jax.vmap(lambda z_s: restore(y + delta, z_s))(z) - reference
+  return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / reference.shape[0]
+
+
+def start_search(key: jax.Array, shape: tuple[int, ...], eps: float) -> Search:
+  """A random direction of norm eps for each example; key: one, or one an example."""
+  delta = to_sphere(normal(key, shape), eps)
+  return Search(delta, _ADAM.init(delta))
+
+
+def search_step(search: Search, gradient: jax.Array, eps: float, learning_rate: float | jax.Array) -> Search:
+  """One Adam step up the gradient [B, ...] of the change, projected to the eps-ball."""
+  ascent, adam = _ADAM.update(gradient, search.adam)
+  return Search(project_to_ball(search.delta + learning_rate * ascent, eps), adam)
+
+
+def conditional_step(delta: jax.Array, gradient: jax.Array, eps: float, share: float | jax.Array) -> jax.Array:
+  """A step on the eps-sphere toward the gradient's direction, for searches that last.
+
+  to_sphere((1 - share) delta + share eps gradient / ||gradient||): Frank-Wolfe on the ball, drawn out
+  to the sphere. On a linear restorer share = 1 is power iteration and finds the true maximum, where
+  Adam, whose steps are near a sign's, ends near a vector of equal magnitudes.
+  """
+  return to_sphere((1 - share) * delta + share * to_sphere(gradient, eps), eps)

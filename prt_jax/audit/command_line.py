@@ -1,0 +1,126 @@
+"""The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
+
+import dataclasses
+import pathlib
+import time
+
+from prt_jax.audit import ALPHAS, Auditor, Protocol
+from prt_jax.commands import restorer_flags
+from prt_jax.commands.compile_time import CompileTime
+from prt_jax.commands.parser import Parser
+from prt_jax.data.image_files import describe_skipped
+from prt_jax.errors import UserError
+from prt_jax.evaluation.store import Store
+from prt_jax.features.extractors import make_extractor
+from prt_jax.reporting.audit_report import write_report
+
+_DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
+
+Writes report.json and report.html (one file, to be opened in a browser) into --output."""
+
+
+def main(argv: list[str]) -> None:
+  """Audits the images of a folder; prints a line an image."""
+  arguments = _parser().parse_args(argv)
+  restorer_flags.use_all_cores(arguments)
+  start, compiling = time.perf_counter(), CompileTime()
+  protocol = Protocol(
+    alphas=_alphas(arguments.alphas),
+    num_steps=arguments.num_steps,
+    num_strong_steps=arguments.num_strong_steps,
+    num_seeds=arguments.num_seeds,
+    num_restarts=arguments.num_restarts,
+    num_jacobian_steps=arguments.num_jacobian_steps,
+    border=arguments.border,
+    seed=arguments.seed,
+    num_neighbors=arguments.num_neighbors,
+    min_images=arguments.min_images,
+  )
+  extractor = None
+  if arguments.feature_extractor != "none":
+    extractor = make_extractor(arguments, pathlib.Path("~/.cache/prt_jax").expanduser())
+  restorer, pairs, noise_std, skipped = restorer_flags.load(arguments)
+  output = restorer_flags.output(arguments)
+  protocol = dataclasses.replace(protocol, noise_std=noise_std)
+  if restorer.image_size and arguments.degradation != "none":
+    # Measured with the batch, as an evaluation does.
+    pairs = [dataclasses.replace(pair, y=None) for pair in pairs]
+  auditor = Auditor(
+    restorer, protocol, extractor=extractor, reference=restorer_flags.reference(arguments, restorer),
+    store=Store(output / "columns"),
+  )
+  for done, image in enumerate(auditor.audit(pairs), start=1):
+    # Written after every image, so that a run that is stopped leaves what it has measured.
+    report = auditor.report(complete=done == len(pairs))
+    if skipped:
+      report["remarks"].append(f"left out {describe_skipped(skipped)}")
+    write_report(output, report, auditor.pictures)
+    print(_progress(image, done, len(pairs), time.perf_counter() - start), flush=True)
+  print(_summary(report))
+  seconds = time.perf_counter() - start
+  print(f"{seconds:.0f} s, {compiling.seconds / seconds:.0%} of them compiling {compiling.programs} programs")
+  for remark in report["remarks"]:
+    print(f"remark: {remark}")
+  print(f"{output / 'report.json'} and {output / 'report.html'} hold the audit of {restorer.name}")
+
+
+def _parser() -> Parser:
+  parser = Parser(_DESCRIPTION)
+  restorer_flags.add_flags(parser)
+  parser.add_argument(
+    "--alphas", default=",".join(f"{255 * alpha:g}" for alpha in ALPHAS),
+    help="comma-separated sup-norm bounds of the attacks, in 1/255; default %(default)s",
+  )
+  parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
+  parser.add_argument(
+    "--num_strong_steps", type=int,
+    help="steps of the stronger attack beside it; default: a fifth more than --num_steps; 0 = none",
+  )
+  parser.add_argument(
+    "--feature_extractor", default="pixels", choices=["pixels", "squeezenet", "inception", "none"],
+    help="features of Frechet distance, precision, recall, density and coverage; default %(default)s",
+  )
+  parser.add_argument("--feature_weights", default="", help="the extractor's file; inception is downloaded without")
+  parser.add_argument(
+    "--reference", help="folder of images that restorations should resemble as a set; default: the originals"
+  )
+  parser.add_argument("--num_neighbors", type=int, default=3, help="k of precision, recall, ...; default 3")
+  parser.add_argument(
+    "--min_images", type=int, default=50, help="fewer images give no distances between sets; default 50"
+  )
+  parser.add_argument("--num_seeds", type=int, default=10, help="draws of Z of a stochastic restorer; default 10")
+  parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
+  parser.add_argument(
+    "--num_jacobian_steps", type=int, default=10, help="power iterations for the Jacobian's norm; 0 = none; default 10"
+  )
+  parser.add_argument(
+    "--border", type=int, help="pixels on each side that PSNR-Y leaves out; default: the scale, for a training run 0"
+  )
+  return parser
+
+
+def _alphas(text: str) -> tuple[float, ...]:
+  try:
+    return tuple(float(alpha) / 255 for alpha in text.split(","))
+  except ValueError:
+    raise UserError(f"--alphas={text} is no comma-separated list of numbers (in 1/255), 1,2,4 for example") from None
+
+
+def _summary(report: dict) -> str:
+  """What stands behind the numbers, in one line."""
+  low, high = report["restored_range"]
+  parts = [f"restorations from {low:.3g} to {high:.3g}"]
+  if report["psnr_y_db"] is not None:
+    beside = f", bicubic's {report['bicubic_psnr_y_db']:.2f}" if "bicubic_psnr_y_db" in report else ""
+    borders = " or ".join(map(str, report["border"]))
+    parts.append(f"PSNR-Y {report['psnr_y_db']:.2f} dB{beside} (border {borders})")
+  return "; ".join(parts)
+
+
+def _progress(result: dict, done: int, total: int, seconds: float) -> str:
+  psnr = "" if result["psnr_y_db"] is None else f"PSNR-Y {result['psnr_y_db']:.2f} dB, "
+  first = result["robustness"][0]
+  return (
+    f"{done}/{total} {result['name']}: {psnr}output PSNR {first['output_psnr_db']:.1f} dB under the smallest attack, "
+    f"K >= {result['lipschitz_lower_bound']:.1f}, {seconds:.0f} s so far"
+  )

@@ -1,0 +1,159 @@
+"""What an audit's report says of all its images, and what about its numbers looks like a mistake."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from prt_jax.audit.protocol import Protocol
+from prt_jax.metrics import PSNR_CAP
+from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.precision import MEASURING
+from prt_jax.restorers.restorer import Restorer
+
+OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
+FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
+INCONSISTENT = 20.0  # dB
+_RANGES = ("measured_range", "restored_range")
+PATCH = 8  # pixels; side of the joint index's patches
+CURVES = {"robustness": "ifgsm", "robustness_strong": "strong_sup"}  # field of the report -> attack
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """What one image's audit looked at, float32 [h,w,3] in [0, 1] or about it.
+
+  Attributes:
+    original: x, or None.
+    measurement: y.
+    restored: f(y), the first seed's.
+    attacked: (alpha, y + delta, f(y + delta)) of the smallest I-FGSM attack and the middle one.
+  """
+
+  original: np.ndarray | None
+  measurement: np.ndarray
+  restored: np.ndarray
+  attacked: list[tuple[float, np.ndarray, np.ndarray]]
+
+
+def scale_of(x: tuple[int, ...], y: tuple[int, ...]) -> int:
+  """By how much larger the shape x (H,W,3) is than y (h,w,3), by one whole number along both sides; otherwise 1."""
+  scale = max(1, x[0] // y[0])
+  return scale if tuple(x[:2]) == (scale * y[0], scale * y[1]) else 1
+
+
+def summarise(
+  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures]
+) -> dict:
+  """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
+
+  A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
+  the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
+  """
+
+  def known(name):
+    return [image[name] for image in images if image.get(name) is not None]
+
+  def mean(name):
+    return float(np.mean(known(name))) if known(name) else None
+
+  def curve(field):
+    points = [image[field] for image in images]
+    return [
+      {
+        "alpha": alpha,
+        "input_psnr_db": float(np.mean([own[index]["input_psnr_db"] for own in points])),
+        **_psnr_statistics("output_psnr_db", [own[index]["output_psnr_db"] for own in points]),
+        "robustness_db": float(np.mean([own[index]["robustness_db"] for own in points])),
+        "lipschitz": max(own[index]["lipschitz"] for own in points),
+        "lipschitz_worst_draw": max(own[index]["lipschitz_worst_draw"] for own in points),
+      }
+      for index, alpha in enumerate(protocol.alphas)
+    ]
+
+  report = {
+    "restorer": restorer.name,
+    "range": restorer.pixel_range,
+    **{name: [min(image[name][0] for image in images), max(image[name][1] for image in images)] for name in _RANGES},
+    "stochastic": restorer.stochastic,
+    "num_images": len(images),
+    "protocol": dataclasses.asdict(protocol)
+    | {"precision": MEASURING["precision"] if restorer.traceable else "its own"},
+    **_psnr_statistics("psnr_y_db", known("psnr_y_db")),
+    **({"bicubic_psnr_y_db": mean("bicubic_psnr_y_db")} if known("bicubic_psnr_y_db") else {}),
+    "border": sorted({image["border"] for image in images if "border" in image}),
+    **_psnr_statistics("consistency_db", known("consistency_db")),
+    **({"residual_over_noise": mean("residual_over_noise")} if protocol.noise_std else {}),
+    "per_pixel_std": mean("per_pixel_std"),
+    "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
+    "joint_index": joint_index(pictures),
+    **{field: curve(field) for field in CURVES if field in images[0]},
+    "images": list(images),
+  }
+  return {**report, "remarks": remarks(report)}
+
+
+def remarks(report: dict) -> list[str]:
+  """What about a report's numbers looks like a mistake in the use of the restorer: one line each, mostly none."""
+  low, high = report["restored_range"]
+  seen = f"the restorations reach from {low:.3g} to {high:.3g} where black is 0 and white 1"
+  check = f"check the restorer's range (--range, pixel_range), channels and degradation; {seen}"
+  found = []
+  if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+    found.append(f"{seen}: if the restorer has another range, --range (pixel_range) says so")
+  below = report.get("bicubic_psnr_y_db", -math.inf) - (report["psnr_y_db"] or 0)
+  if below > FAR_BELOW:
+    found.append(f"PSNR-Y is {below:.1f} dB below that of bicubic interpolation: {check}")
+  consistency = math.inf if report["consistency_db"] is None else report["consistency_db"]
+  if consistency < INCONSISTENT and "residual_over_noise" not in report:
+    found.append(f"the restorations, degraded, agree with their measurements to {consistency:.1f} dB alone: {check}")
+  return found
+
+
+def _psnr_statistics(name: str, values: Sequence[float]) -> dict:
+  statistics = {"": np.mean, "_median": np.median, "_minimum": np.min}
+  return {
+    **{f"{name}{ending}": float(reduce(values)) if values else None for ending, reduce in statistics.items()},
+    f"{name}_num_exact": sum(value >= PSNR_CAP for value in values),
+  }
+
+
+def joint_index(pictures: Sequence[Pictures]) -> dict | None:
+  """The joint perceptual index by patches of raw pixels: no weights, no perception, but texture's statistics.
+
+  The root of the Frechet distance between Gaussians fitted to (image patch, upsampled measurement patch) of the
+  originals and of the restorations (the first seed's, clipped). Paper B's sqrt(JFID) has InceptionV3 features instead.
+
+  Returns:
+    {"value", "num_patches", "meaning"}; None without originals, where a measurement is no smaller image of its
+    restoration, or with fewer patches than a covariance needs.
+  """
+  patches = [_joint_patches(picture) for picture in pictures]
+  if any(patch is None for patch in patches):
+    return None
+  x, x_hat, y = (np.concatenate(parts) for parts in zip(*patches, strict=True))
+  if len(x) <= x.shape[1] + y.shape[1]:
+    return None
+  return {
+    "value": joint_frechet_distance(x, y, x_hat) ** 0.5,
+    "num_patches": len(x),
+    "meaning": f"Root of the Frechet distance between {PATCH}x{PATCH} pixel patches of originals and restorations, "
+    "each joined with its measurement: 0 where the restorations have the originals' texture and agree with the "
+    "measurements. Second-order statistics of raw pixels, not FID features: compare values of the same images only.",
+  }
+
+
+def _joint_patches(picture):
+  """[N, PATCH^2 3] of the original, the restoration and the upsampled measurement; None where they cannot be joined."""
+  x, y = picture.original, picture.measurement
+  if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
+    return None
+  upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
+  rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH
+
+  def cut(image):
+    blocks = image[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH, 3)
+    return blocks.swapaxes(1, 2).reshape(rows * columns, -1)
+
+  return cut(x), cut(np.clip(picture.restored, 0, 1)), cut(upsampled)

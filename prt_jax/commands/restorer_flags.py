@@ -1,0 +1,226 @@
+"""The flags that say which restorer, degradation and images: shared by the audit, the exploration and restoring."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from prt_jax import devices
+from prt_jax.commands.degradation_flag import image_kinds, named_measuring
+from prt_jax.commands.parser import Parser, output_folder
+from prt_jax.config_check import check_seed
+from prt_jax.data.image_files import describe_skipped
+from prt_jax.data.image_pairs import (
+  Pair,
+  Reading,
+  read_images,
+  read_pairs,
+  result_name,
+  square_pairs,
+  to_float,
+)
+from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.errors import UserError
+from prt_jax.io.json_files import read_object
+from prt_jax.precision import in_float32
+from prt_jax.randomness import Stream
+from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
+from prt_jax.restorers.by_name import load_restorer
+from prt_jax.restorers.ranges import RANGES, in_range
+from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
+
+DEFAULT_SCALE = 4
+PUBLISHED_WIDTH = 64  # channels of most published networks; what is not known is taken to be as wide
+
+
+def add_flags(parser: Parser, *, measurements: bool = False) -> None:
+  """Adds --restorer, --degradation and what belongs to them.
+
+  measurements: whether the images are measurements where --degradation does not say otherwise.
+  """
+  parser.set_defaults(default_degradation="none" if measurements else "bicubic")
+  parser.add_argument(
+    "--restorer", required=True,
+    help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
+  )
+  parser.add_argument("--checkpoint", help="weights of a published network (torch.save, .safetensors); never executed")
+  parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
+  parser.add_argument(
+    "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
+    "of the releases, 0.1 from 256 channels, else 1",
+  )
+  parser.add_argument("--scale", type=int, help=f"magnification; default {DEFAULT_SCALE}, that of a workdir's run")
+  parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
+  parser.add_argument("--output", required=True, help="folder for the report")
+  parser.add_argument(
+    "--degradation",
+    help=f"bicubic (Pillow, 8 bits), block_average (by --scale), {', '.join(image_kinds())}, with fields of "
+    "config.degradation after commas (jpeg,quality=30), or package.module:NAME, a degradation or a function "
+    "(x [B,H,W,3] -> y); none: the images are measurements, consistency is judged with bicubic; own: that of a "
+    f"workdir's run. Default: {'none' if measurements else 'bicubic, with a workdir own'}; a workdir takes own and "
+    "none alone",
+  )
+  parser.add_argument(
+    "--noise_std", type=float,
+    help="Gaussian noise added to the measurements of originals, [0, 1]; default: that of a workdir's run, else 0",
+  )
+  parser.add_argument(
+    "--range", default="0..1",
+    help=f"pixels of a package.module:function: {', '.join(RANGES)}, or TAKEN,RETURNED, as 0..1,-1..1; default 0..1",
+  )
+  parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
+  parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
+  parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
+  parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def use_all_cores(arguments) -> None:
+  """devices.use_all_cores for the restorer that the flags name; before anything starts JAX."""
+  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  run = read_object(path, "name the workdir of a training run") if path.is_file() else {}
+  devices.use_all_cores(run.get("model", {}).get("width", PUBLISHED_WIDTH))
+
+
+def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
+  """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
+  if not arguments.reference:
+    return None
+  if restorer.image_size:
+    run = _read_config(arguments)
+    pairs = square_pairs(arguments.reference, restorer.image_size, run["data"]["resize"], lambda x: x)
+    return [pair.x for pair in pairs]
+  return [to_float(image) for _, image, _ in read_images(arguments.reference)]
+
+
+def _read_config(arguments) -> dict:
+  """The config of the run whose workdir --restorer names."""
+  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  return read_object(path, "name the workdir of a training run")
+
+
+def output(arguments) -> pathlib.Path:
+  """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
+  if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
+    raise UserError(
+      f"--output={arguments.output} is the folder of the input, which would then hold results: choose another"
+    )
+  return output_folder(arguments.output)
+
+
+class Loaded(NamedTuple):
+  """What the flags name.
+
+  Attributes:
+    restorer: with the degradation that consistency is judged by.
+    pairs: the images.
+    noise_std: of the measurements' noise, pixels in [0, 1].
+    skipped: the names of the images that could not be read, with --skip_unreadable.
+  """
+
+  restorer: Restorer
+  pairs: list[Pair]
+  noise_std: float
+  skipped: list[str]
+
+
+@in_float32
+def load(arguments) -> Loaded:
+  """The restorer and the images; UserError for flags that do not fit."""
+  check_seed("--seed", arguments.seed)
+  scale = DEFAULT_SCALE if arguments.scale is None else arguments.scale
+  if min(scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
+    raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
+  if arguments.restorer in ARCHITECTURES:
+    restorer = load_network(
+      arguments.restorer, arguments.checkpoint, scale, arguments.checkpoint_key, arguments.res_scale
+    )
+  elif arguments.res_scale is not None:
+    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
+  else:
+    restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
+  if arguments.range != "0..1" and ":" not in arguments.restorer:
+    raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
+  restorer = in_range(restorer, arguments.range)
+  skipped = [] if arguments.skip_unreadable else None
+  noise_std, name = arguments.noise_std, arguments.degradation or arguments.default_degradation
+  are_measurements = name == "none"
+  if restorer.image_size:
+    check_flags_of_a_run(arguments)
+    run = _read_config(arguments)
+    if are_measurements:
+      degradation = make_degradation(run["degradation"], restorer.image_size)
+      pairs = run_measurements(arguments.input, degradation, skipped)
+    else:
+      if noise_std is not None:
+        degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
+        # Measurements with other noise are others, though the run and the originals are the same.
+        identity = f"{restorer.identity}, noise_std={noise_std}"
+        restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
+      noise_std = restorer.degradation.noise_std
+      # What is measured needs the image's number: run_measured does that.
+      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], lambda x: x, skipped)
+      pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
+  else:
+    measuring = named_measuring(name, scale, noise_std)
+    identity = restorer.identity and f"{restorer.identity}, {name}"
+    if ":" in name:
+      identity = ""  # a function may be another one next time: what was measured with it is not kept
+    noise_std, degradation = measuring.noise_std, FunctionDegradation(measuring.degrade)
+    restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
+    reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
+    pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
+  pairs = list(itertools.islice(pairs, arguments.max_images or None))
+  if skipped and not pairs:
+    raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
+  if noise_std and not are_measurements and not restorer.image_size:
+    rng = np.random.default_rng(arguments.seed)
+    pairs = [
+      dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
+    ]
+  print(f"restorer: {restorer.name}", flush=True)
+  if skipped:
+    print(f"left out {describe_skipped(skipped)}", flush=True)
+  return Loaded(restorer, pairs, noise_std or 0.0, skipped or [])
+
+
+def check_flags_of_a_run(arguments) -> None:
+  """UserError for flags that mean nothing with the workdir of a training run."""
+  if arguments.degradation not in (None, "own", "none"):
+    raise UserError(
+      f"--degradation={arguments.degradation}: a training run's originals are measured as it was trained: leave the "
+      "flag out, or say own, or none where the images are measurements"
+    )
+  given = {"--scale": arguments.scale is not None, "--crop": arguments.crop, "--mod_crop": arguments.mod_crop}
+  if named := [flag for flag, is_given in given.items() if is_given]:
+    raise UserError(f"{named[0]}: a training run has a size and a scale of its own: leave the flag out with a workdir")
+
+
+def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
+  """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
+  keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
+  return dataclasses.replace(pair, y=np.asarray(restorer.degradation.degrade(jnp.asarray(pair.x[None]), keys))[0])
+
+
+def run_measurements(folder, degradation: Degradation, skipped: list[str] | None = None) -> Iterator[Pair]:
+  """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
+
+  Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
+  the rest is made anew. UserError for another size. skipped: as in image_pairs.read_images.
+  """
+  shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
+  for path, image, alpha in read_images(folder, skipped):
+    image = to_float(image)
+    if degradation.whole_images and image.shape == degradation.image_shape:
+      image = np.asarray(degradation.clean(image[None]))[0]
+    if image.shape != shape:
+      whole = f", or whole pictures of {side}x{side}" if degradation.whole_images else ""
+      raise UserError(
+        f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {shape[1]}x{shape[0]}{whole}; "
+        "originals are measured first with --degradation=own"
+      )
+    yield Pair(result_name(path), None, image, alpha)

@@ -1,0 +1,135 @@
+"""How one set of images resembles another, in features: Frechet distance, precision, recall, density, coverage."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from prt_jax.evaluation import statistics
+from prt_jax.metrics import density_coverage, precision_recall
+from prt_jax.metrics.joint import joint_frechet_distance
+
+
+class Sets(NamedTuple):
+  """Features of images, [n, D] each; None where they are not known.
+
+  Attributes:
+    restored: of the restorations, one draw an input.
+    reference: of the images that they should resemble, [m, D].
+    original: of the inputs' originals.
+    measurement: of the inputs' measurements, enlarged.
+  """
+
+  restored: np.ndarray
+  reference: np.ndarray
+  original: np.ndarray | None = None
+  measurement: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SetMeasure:
+  """Attributes:
+  label, unit, digits, better, definition: as of a measures.Measure.
+  needs: fields of Sets that must be known.
+  group: whose values are computed together: a key of GROUPS.
+  """
+
+  label: str
+  unit: str
+  digits: int
+  better: str
+  definition: str
+  needs: tuple[str, ...]
+  group: str
+
+
+def _frechet(sets, k):
+  del k
+  return {"frechet": statistics.frechet(sets.restored, sets.reference)
+          | statistics.frechet_error(sets.restored, sets.reference)}  # fmt: skip
+
+
+def _frechet_of_originals(sets, k):
+  del k
+  return {"frechet_of_originals": statistics.frechet(sets.original, sets.reference)}
+
+
+def _manifolds(sets, k):
+  precision, recall = precision_recall(sets.reference, sets.restored, k=k)
+  return {
+    "precision": statistics.proportion(precision, len(sets.restored)),
+    "recall": statistics.proportion(recall, len(sets.reference)),
+  }
+
+
+def _density_coverage(sets, k):
+  density, coverage = density_coverage(sets.reference, sets.restored, k=k)
+  return {
+    "density": {"value": density, "n": len(sets.restored)},
+    "coverage": statistics.proportion(coverage, len(sets.reference)),
+  }
+
+
+def _joint(sets, k):
+  del k
+  distance = joint_frechet_distance(sets.original, sets.measurement, sets.restored)
+  return {"sqrt_joint_frechet": {"value": max(distance, 0.0) ** 0.5, "n": len(sets.restored)}}
+
+
+GROUPS: dict[str, Callable[[Sets, int], dict[str, dict]]] = {
+  "frechet": _frechet,
+  "frechet_of_originals": _frechet_of_originals,
+  "manifolds": _manifolds,
+  "density_coverage": _density_coverage,
+  "joint": _joint,
+}
+
+SETS = {
+  "frechet": SetMeasure(
+    "Frechet distance", "", 2, "lower", "restorations against the reference images, one draw an input", (), "frechet"
+  ),
+  "frechet_of_originals": SetMeasure(
+    "the same of the originals", "", 2, "", "originals against the reference images: what a perfect sampler scores",
+    ("original",), "frechet_of_originals",
+  ),
+  "precision": SetMeasure(
+    "precision", "", 3, "higher", "share of restorations among the reference images' neighbours", (), "manifolds"
+  ),
+  "recall": SetMeasure(
+    "recall", "", 3, "higher", "share of reference images among the restorations' neighbours", (), "manifolds"
+  ),
+  "density": SetMeasure(
+    "density", "", 3, "higher",
+    "reference images in whose neighbourhood a restoration lies, mean over restorations, in units of k; about 1 for "
+    "samples of one distribution, may be more (Naeem et al. 2020)", (), "density_coverage",
+  ),
+  "coverage": SetMeasure(
+    "coverage", "", 3, "higher", "share of reference images with a restoration in their neighbourhood", (),
+    "density_coverage",
+  ),
+  "sqrt_joint_frechet": SetMeasure(
+    "joint index", "", 2, "lower",
+    "root of the Frechet distance of (restoration, measurement) from (original, measurement), joined features: paper "
+    "B's sqrt(JFID) in the features of FID", ("original", "measurement"), "joint",
+  ),
+}  # fmt: skip
+
+
+def compare(sets: Sets, k: int, label: str) -> dict[str, dict]:
+  """{name of SETS: {"value", "n", ...}}, those whose needs are known.
+
+  Args:
+    sets: features.
+    k: neighbours, of precision, recall, density and coverage.
+    label: what Frechet distances in these features are called.
+  """
+  known = {name for name, value in sets._asdict().items() if value is not None}
+  names = [name for name, row in SETS.items() if known >= set(row.needs)]
+  found = {}
+  for group in dict.fromkeys(SETS[name].group for name in names):
+    found |= GROUPS[group](sets, k)
+  for name in ("frechet", "frechet_of_originals", "sqrt_joint_frechet"):
+    if name in found:
+      found[name]["label"] = label
+  return {name: found[name] for name in names}

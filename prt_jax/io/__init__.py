@@ -1,0 +1,1 @@
+"""Files that survive crashes: locks, digests, JSON, pictures, and the readers of others' weights."""

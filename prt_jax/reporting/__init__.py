@@ -1,0 +1,1 @@
+"""Reports and their pictures, for programs and for people."""

@@ -1,0 +1,1 @@
+"""Published networks over the weights of their authors' checkpoints."""

@@ -1,0 +1,293 @@
+"""Trains a config's restorer in a workdir: resumes where it was, logs, draws, checkpoints, stops cleanly."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from prt_jax import devices, precision
+from prt_jax.config_check import checked
+from prt_jax.data import Dataset, prepare
+from prt_jax.errors import UserError
+from prt_jax.io import pictures
+from prt_jax.io.disk_errors import explain
+from prt_jax.io.json_files import parse_object
+from prt_jax.io.locks import one_writer
+from prt_jax.training import prefetch, processes
+from prt_jax.training.checkpoints import Checkpoints, check_workdir, claim_workdir
+from prt_jax.training.data_identity import FILE as DATA_FILE
+from prt_jax.training.data_identity import claim_data
+from prt_jax.training.gan import Game, empty_state, init_state, make_game
+from prt_jax.training.progress_picture import make_progress_picture
+from prt_jax.training.state import TrainState
+from prt_jax.training.step import make_train_cycles, make_train_step
+from prt_jax.training.stop_request import StopRequest
+from prt_jax.training.writers import SPEED_SCALARS, Writers
+
+PROGRESS_SECONDS = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """When a run dispatches, logs, saves and draws; all in training steps."""
+
+  num_steps: int
+  steps_per_dispatch: int
+  log_every: int
+  checkpoint_every: int
+  image_every: int
+
+  def dispatches(self, first_step: int) -> Iterator[tuple[int, int]]:
+    """(first step, number of steps) of each device call; single steps where a whole dispatch does not fit."""
+    step = first_step
+    while step < self.num_steps:
+      whole = step % self.steps_per_dispatch == 0 and step + self.steps_per_dispatch <= self.num_steps
+      count = self.steps_per_dispatch if whole else 1
+      yield step, count
+      step += count
+
+  def due(self, step: int, every: int) -> bool:
+    """Whether something that happens every so many steps, and at the end, is due after this many steps."""
+    return step % every == 0 or step == self.num_steps
+
+
+def make_schedule(game: Game, until: int | None = None) -> Schedule:
+  """The config's schedule, or its part up to so many steps; UserError where its fields do not fit each other."""
+  train = game.config.train
+  every = {
+    name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
+  }
+  count = train.steps_per_dispatch or devices.default_steps_per_dispatch(len(game.cycle))
+  if not train.steps_per_dispatch and any(steps % count for steps in every.values()):
+    count = 1
+  if count < 1 or (count > 1 and count % len(game.cycle)):
+    raise UserError(
+      f"train.steps_per_dispatch={count} is not a number of whole cycles: use 0, 1 or a multiple of {len(game.cycle)}"
+    )
+  for name, steps in every.items():
+    if steps % count:
+      raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
+  return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
+
+
+def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = None) -> TrainState | None:
+  """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
+
+  Args:
+    config: the run's.
+    workdir: where it lives.
+    until: stop after so many steps of the run; a later call goes on. Where whole dispatches end there, the run is bit
+      for bit the one that was never stopped; else single steps lead there, which may round differently.
+
+  Returns:
+    The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
+
+  Raises:
+    UserError: a config that cannot work, data that cannot be read, a workdir of another run, of other
+      data or that another process writes, a disk that cannot be written, a loss that is not finite.
+      The last good checkpoint is kept.
+  """
+  config, workdir = checked(config), pathlib.Path(workdir).expanduser()
+  game = make_game(config, axis_name=devices.AXIS)
+  schedule = make_schedule(game, until)
+  devices.check_batch_size("train.batch_size", config.train.batch_size)
+  with contextlib.ExitStack() as stack:
+    # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
+    if is_there := workdir.exists():
+      stack.enter_context(writing(workdir))
+      check_run(workdir, config)
+    checkpoints, state, step = None, None, 0
+    if (workdir / "checkpoints").exists():
+      checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+      state, step = checkpoints.resume(empty_state(game), config.train.checkpoint_every_steps)
+      if step >= schedule.num_steps:
+        checkpoints.close()
+        logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+        return state
+    dataset = prepare(config.data, config.seed)
+    if not is_there:
+      stack.enter_context(writing(workdir))
+      check_run(workdir, config)
+    claim_workdir(workdir, config)
+    if devices.is_primary():
+      claim_data(workdir, dataset)
+    processes.check_shared(workdir, step)
+    checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
+    state = state if step else init_state(game)
+    return _train(game, schedule, dataset, state, step, workdir, checkpoints)
+
+
+def writing(workdir: pathlib.Path):
+  """The lock of a run's workdir, held by the one process that writes there."""
+  return one_writer(workdir) if devices.is_primary() else contextlib.nullcontext()
+
+
+def check_run(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """check_workdir, but for a run that left no checkpoint: its config and data are forgotten, nothing came of them."""
+  has_trained = any((workdir / "checkpoints").glob("[0-9]*")) or (workdir / "checkpoints-damaged").exists()
+  if has_trained or not is_of_a_run(workdir / "config.json", config):
+    check_workdir(workdir, config)
+  elif devices.is_primary():
+    for name in ("config.json", DATA_FILE):
+      (workdir / name).unlink(missing_ok=True)
+
+
+def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
+  """Whether a config.json is a training run's, and no other program's."""
+  try:
+    return parse_object(path.read_bytes()).keys() == set(config.keys())
+  except (OSError, ValueError):
+    return False
+
+
+def _train(game, schedule, dataset, state, step, workdir, checkpoints):
+  config = game.config
+  logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
+  try:
+    writers = Writers(workdir, config, step, primary=devices.is_primary())
+    with contextlib.closing(writers), StopRequest() as stop:
+      _describe(game, state, dataset, workdir)
+      state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
+      checkpoints.close()
+  except OSError as error:
+    what, remedy = explain(error, workdir)
+    raise UserError(
+      f"{what}; the last good checkpoint is {checkpoints.describe_latest()}: {remedy}, then run the same command to go "
+      "on from there"
+    ) from error
+  if step < schedule.num_steps:
+    reason = stop.signal_name or "another host"
+    logging.info("stopped by %s after step %d, saved: the same command resumes", reason, step)
+    return None
+  logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+  return state
+
+
+def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
+  config = game.config
+  run_step = {robust: make_train_step(game, robust=robust) for robust in (False, True)}
+  run_cycles = make_train_cycles(game)
+  draw_progress = make_progress_picture(game, dataset.val)
+  batches = prefetch.batches(
+    prefetch.make_fetch(dataset.train, config.data.placement),
+    schedule.dispatches(step),
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    num_examples=len(dataset.train),
+  )
+  clock, any_process = Clock(game, schedule, step), processes.AnyProcess()
+  state = devices.replicate(state)
+  started, compiled = step, set()
+  for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
+    program = run_step[game.cycle[first % len(game.cycle)]] if count == 1 else run_cycles
+    if program in compiled or first - started > len(game.cycle):
+      state = program(state, images)
+    else:
+      checkpoints.wait()
+      with stop.leaving_at_once(f"the newest checkpoint is {checkpoints.describe_latest()}: the same command resumes"):
+        state = program(state, images)
+      compiled.add(program)
+    step = first + count
+    clock.tick(state, step)
+    if schedule.due(step, schedule.log_every):
+      scalars = interval_means(state)
+      check_finite(scalars, step, schedule.log_every, checkpoints.describe_latest())
+      writers.write_scalars(step, clock.log(step, scalars))
+    drawing = schedule.due(step, schedule.image_every)
+    if drawing and devices.is_primary():
+      grid = draw_progress(state.on_host())
+      pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
+      writers.write_image(step, "restorations", grid)
+    # Several processes may be signalled at different steps: they stop after the same one.
+    stopping = any_process(bool(stop.signal_name), state.step)
+    if schedule.due(step, schedule.checkpoint_every) or stopping:
+      check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
+      checkpoints.save(state)
+    if stopping:
+      break
+  return state.on_host(), step
+
+
+def interval_means(state: TrainState) -> dict[str, float]:
+  """The means of the scalars over the log interval so far, in one transfer; names never measured in it are left out."""
+  sums = jax.device_get(state.interval)
+  return {name: float(total / count) for name, (total, count) in sums.items() if count}
+
+
+def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good: str) -> None:
+  """UserError naming the steps in which a scalar stopped being finite, and the last good checkpoint."""
+  broken = [name for name, value in scalars.items() if not math.isfinite(value)]
+  if broken:
+    first = (step - 1) // log_every * log_every + 1
+    raise UserError(
+      f"{', '.join(broken)} not finite between steps {first} and {step}; the last good checkpoint is {last_good}: "
+      "lower optim.learning_rate or raise optim.r1_weight in a new --workdir"
+    )
+
+
+class Clock:
+  """Measures speed and says how far a run is; the first cycle, which compiles, is not counted as speed."""
+
+  def __init__(self, game: Game, schedule: Schedule, step: int):
+    self._schedule, self._batch_size = schedule, game.config.train.batch_size
+    self._compiled_at = step + max(len(game.cycle), schedule.steps_per_dispatch)
+    self._created = self._start = self._last_line = time.monotonic()
+    self._start_step = step
+    self._speed = None
+
+  def tick(self, state: TrainState, step: int) -> None:
+    """After every dispatch: starts measuring once everything is compiled, and fills long silences with a line."""
+    compiled = step == self._compiled_at
+    if not compiled and time.monotonic() - self._last_line < PROGRESS_SECONDS:
+      return
+    jax.block_until_ready(state.step)
+    now = self._last_line = time.monotonic()
+    if compiled:
+      self._start, self._start_step = now, step
+      logging.info("first cycle after %.1f s, compilation included", now - self._created)
+    elif step > self._compiled_at:
+      self._speed = (step - self._start_step) / (now - self._start)
+      logging.info("step %d of %d  %s", step, self._schedule.num_steps, self._outlook(step))
+
+  def log(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
+    """The log interval's line; returns the scalars with its wall-clock ones."""
+    now = self._last_line = time.monotonic()
+    if step > self._start_step:
+      self._speed = (step - self._start_step) / (now - self._start)
+    self._start, self._start_step = now, step
+    shown = ("critic_loss", "generator_loss", "r1", "robustness_loss", "consistency_psnr")
+    numbers = "  ".join(f"{name} {scalars[name]:.4g}" for name in shown if name in scalars)
+    logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._outlook(step))
+    speeds = (self._speed or 0.0, (self._speed or 0.0) * self._batch_size)
+    return scalars | dict(zip(SPEED_SCALARS, speeds, strict=True))
+
+  def _outlook(self, step: int) -> str:
+    if not self._speed:
+      return "speed not measured yet"
+    minutes, seconds = divmod(round((self._schedule.num_steps - step) / self._speed), 60)
+    eta = f"ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    return f"{self._speed:.3g} steps/s, {self._speed * self._batch_size:.3g} images/s, {eta}"
+
+
+def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:
+  """Logs the sizes of data and networks, and their arithmetic; the table of all parameters goes to parameters.txt."""
+  place = f"in {dataset.folder}" if dataset.folder else "drawn"
+  logging.info("%d training and %d validation examples %s", len(dataset.train), len(dataset.val), place)
+  model = game.config.model
+  logging.info("%s", precision.describe(model.dtype, model.precision, devices.backend()))
+  tables = []
+  for player, params in (("generator", state.generator_params), ("critic", state.critic_params)):
+    logging.info("%s: %s parameters", player, f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}")
+    try:
+      from clu import parameter_overview
+    except ImportError:
+      continue
+    tables.append(f"{player}\n{parameter_overview.get_parameter_overview(params, include_stats=False)}\n")
+  if tables and devices.is_primary():
+    (workdir / "parameters.txt").write_text("\n".join(tables))
