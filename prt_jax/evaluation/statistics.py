@@ -8,6 +8,7 @@ import numpy as np
 from prt_jax.metrics import FeatureStatistics, frechet_distance
 
 RESAMPLES = 1000
+AT_ONCE = 2**20  # values of resamples that are in memory together
 LEVEL = 0.95
 GROUPS = 5
 
@@ -36,10 +37,12 @@ def quantile(values: np.ndarray, share: float) -> dict:
 
 def bootstrap(values: np.ndarray, statistic: Callable) -> list[float]:
   """Percentile interval of statistic(values, axis) over resampled examples; the same in every run."""
-  rng = np.random.default_rng(0)
-  resampled = [statistic(values[rng.integers(0, len(values), len(values))], axis=0) for _ in range(RESAMPLES)]
+  rng, count = np.random.default_rng(0), len(values)
+  at_once = max(1, AT_ONCE // count)
+  sizes = [min(at_once, RESAMPLES - first) for first in range(0, RESAMPLES, at_once)]
+  resampled = [statistic(values[rng.integers(0, count, (size, count))], axis=1) for size in sizes]
   tail = (1 - LEVEL) / 2
-  return [float(value) for value in np.quantile(resampled, [tail, 1 - tail])]
+  return [float(value) for value in np.quantile(np.concatenate(resampled), [tail, 1 - tail])]
 
 
 def proportion(share: float, n: int) -> dict:
