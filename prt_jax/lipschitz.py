@@ -1,7 +1,7 @@
-"""Lower bounds of a restorer's Lipschitz constant: found by attacks, by its Jacobian, and implied by its quality.
+"""Lower bounds of a restorer's Lipschitz constant, found by attacks and by its Jacobian.
 
 All norms are Euclidean, over all pixels and channels of one example. Every bound here is a lower one: the
-constant itself may be larger, by how much nothing here can tell.
+constant itself may be larger, by how much nothing here can tell. What its quality forces: quality_bounds.
 """
 
 from collections.abc import Callable
@@ -148,32 +148,3 @@ def jacobian_stretch(gradient: jax.Array, change: jax.Array) -> jax.Array:
   """||J^T u|| [B] of the gradient 2 J^T (f(y + delta) - f(y)) [B, ...] of the squared change [B], u the change's
   direction; 0 where nothing changes."""
   return jnp.where(change > 0, ROUNDING * l2_norm(gradient) / (2 * jnp.sqrt(jnp.where(change > 0, change, 1))), 0)
-
-
-def elementary_bound(deviation: float, joint_wasserstein: float) -> float:
-  """K >= m / W_1 - 1: how erratic a deterministic estimator of a given joint quality must be.
-
-  m = inf_g E||X - g(Y)|| is the least mean distance of any estimator, W_1 the distance of p_{Xhat,Y} from p_{X,Y}.
-
-  Proof. Let f be K-Lipschitz, and ((X, Y), (f(Y'), Y')) an optimal coupling of the two joint distributions, with
-  a cost c on pairs for which c((x, y), (x', y')) >= max(||x - x'||, ||y - y'||), the Euclidean distance for one.
-  f is itself an estimator of X from Y, so
-    m <= E||X - f(Y)|| <= E||X - f(Y')|| + E||f(Y') - f(Y)|| <= E||X - f(Y')|| + K E||Y' - Y|| <= (1 + K) W_1.
-  Nothing is assumed of the degradation; where X is a function of Y, m = 0 and the bound says nothing. QED.
-  It is weaker than paper B's Theorem 4.1, and elementary.
-
-  Args:
-    deviation: m, in the units of X.
-    joint_wasserstein: W_1 of the joint distributions, in the same units, X and Y weighted equally.
-
-  Returns:
-    m / W_1 - 1, at least 0; inf where W_1 is 0 and m is not.
-
-  Raises:
-    ValueError: a negative argument.
-  """
-  if deviation < 0 or joint_wasserstein < 0:
-    raise ValueError(f"distances are not negative, got deviation={deviation}, joint_wasserstein={joint_wasserstein}")
-  if deviation <= joint_wasserstein:
-    return 0.0
-  return deviation / joint_wasserstein - 1 if joint_wasserstein else float("inf")

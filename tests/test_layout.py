@@ -12,7 +12,8 @@ LAYERS = (
   {"restorers.from_run", "restorers.by_name"},
   {"training"},
   {"restorers", "data"},
-  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "decision_attack"},
+  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "quality_bounds"}
+  | {"decision_attack"},
   {"degradations"},
   {"devices", "io", "randomness", "errors", "config", "config_check", "importing", "pixels", "precision", "programs"}
   | {"targets"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prt_jax import quality_bounds
 from prt_jax.audit.protocol import Protocol
 from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
@@ -91,7 +92,27 @@ def summarise(
     **{field: curve(field) for field in CURVES if field in images[0]},
     "images": list(images),
   }
-  return {**report, "remarks": remarks(report)}
+  floor = consistency_floors(restorer, report, pictures[0])
+  return {**report, **({"exact_consistency": floor} if floor else {}), "remarks": remarks(report)}
+
+
+def consistency_floors(restorer: Restorer, report: dict, picture: Pictures) -> dict | None:
+  """What K and robustness of a report are read against: those of any restorer that agrees with y exactly.
+
+  Returns:
+    {"lipschitz": the least K, "lipschitz_beyond": what this restorer's K has beyond it, "robustness_above_input_db":
+    the largest robustness less the input PSNR}; None where D is not known to be linear.
+  """
+  norm = getattr(restorer.degradation, "norm", None)
+  if not norm:
+    return None
+  size = getattr(restorer.degradation, "psnr_size", picture.measurement.size)
+  least = quality_bounds.consistency_floor(norm)
+  return {
+    "lipschitz": least,
+    "lipschitz_beyond": quality_bounds.beyond_floor(report["lipschitz_lower_bound"], least),
+    "robustness_above_input_db": quality_bounds.robustness_ceiling(0.0, norm, picture.restored.size, size),
+  }
 
 
 def remarks(report: dict) -> list[str]:

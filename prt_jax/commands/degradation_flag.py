@@ -17,7 +17,7 @@ from prt_jax.degradations import DEGRADATIONS, Degradation, make_degradation
 from prt_jax.degradations.registry import arguments_of
 from prt_jax.errors import UserError
 from prt_jax.importing import import_function
-from prt_jax.restorers.bicubic import bicubic_downsample
+from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_norm
 
 
 class Measuring(NamedTuple):
@@ -28,12 +28,14 @@ class Measuring(NamedTuple):
     degrade: the same, for consistency, as a function of a batch x [B,H,W,3].
     scale: by how much x is larger than y along both sides; 1 where it is not.
     noise_std: of the noise to be added, pixels in [0, 1].
+    norm: degrade's largest singular value; None: it is not linear, or not known to be.
   """
 
   measure: Callable[[Image.Image], np.ndarray] | None
   degrade: Callable[[jax.Array], jax.Array]
   scale: int
   noise_std: float
+  norm: float | None = None
 
 
 def image_kinds() -> list[str]:
@@ -50,14 +52,14 @@ def named_measuring(name: str, scale: int, noise_std: float | None) -> Measuring
   noise_std = noise_std or 0.0
   if name in ("bicubic", "none"):
     degrade = functools.partial(bicubic_downsample, factor=scale)
-    return Measuring(bicubic_measure(scale), degrade, scale, noise_std) if name == "bicubic" else Measuring(
-      None, degrade, 1, noise_std
-    )
+    measure = bicubic_measure(scale) if name == "bicubic" else None
+    return Measuring(measure, degrade, scale if measure else 1, noise_std, bicubic_norm(scale))
   kind, *settings = name.split(",")
   kind = "super_resolution" if kind == "block_average" else kind
   if kind in image_kinds() or (":" in kind and inspect.isclass(import_function(kind))):
     degradation = _degradation(kind, settings, scale, noise_std)
-    return Measuring(_one_image(degradation.clean), degradation.clean, _scale_of(degradation), degradation.noise_std)
+    measure, norm = _one_image(degradation.clean), getattr(degradation, "norm", None)
+    return Measuring(measure, degradation.clean, _scale_of(degradation), degradation.noise_std, norm)
   if ":" in kind and not settings:
     degrade = import_function(kind)
     return Measuring(_one_image(degrade), degrade, scale, noise_std)

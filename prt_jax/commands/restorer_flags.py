@@ -170,7 +170,7 @@ def load(arguments) -> Loaded:
     identity = restorer.identity and f"{restorer.identity}, {name}"
     if ":" in name:
       identity = ""  # a function may be another one next time: what was measured with it is not kept
-    noise_std, degradation = measuring.noise_std, FunctionDegradation(measuring.degrade)
+    noise_std, degradation = measuring.noise_std, FunctionDegradation(measuring.degrade, measuring.norm)
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)

@@ -100,7 +100,7 @@ def _summary(report):
      "is another range."),
     ("Lipschitz bound", f"K &ge; {_number(report['lipschitz_lower_bound'])}", "The largest ratio of the change of the "
      "output to the change of the input (L2) that the attacks and the Jacobian showed on any of these images. A LOWER "
-     "bound: the true constant may be far larger, and a stronger attack would raise it."),
+     f"bound: the true constant may be far larger, and a stronger attack would raise it.{_floors(report)}"),
     ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
      "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
   ]
@@ -111,6 +111,19 @@ def _summary(report):
     f'<tr><td>{name}</td><td class="large">{value}</td><td class="text">{note}</td></tr>' for name, value, note in rows
   )
   return f'<table><tr><th>quantity</th><th>value</th><th class="text">what it means</th></tr>{cells}</table>'
+
+
+def _floors(report):
+  floors = report.get("exact_consistency")
+  if not floors:
+    return ""
+  above = floors["robustness_above_input_db"]
+  beside = "the input PSNR" if abs(above) < 0.005 else f"the input PSNR and {above:.2f} dB"
+  return (
+    f" Agreeing exactly with every measurement forces K &ge; {_number(floors['lipschitz'])}, whatever is invented, and "
+    f"robustness of at most {beside}; K beyond that, the root of the difference of squares: "
+    f"{_number(floors['lipschitz_beyond'])}."
+  )
 
 
 def _bicubic(report):

@@ -6,7 +6,6 @@ import html
 import importlib.metadata
 import io
 import json
-import math
 import pathlib
 import platform
 
@@ -15,13 +14,14 @@ from PIL import Image
 
 from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
-from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
 from prt_jax.evaluation.results import RESULTS
 from prt_jax.io.json_files import read_object
 from prt_jax.io.pictures import save_png
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import published
+from prt_jax.reporting.consistency import about_consistency, about_floors, consistency_floors
 from prt_jax.reporting.page import PAGE, histogram
 
 # Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
@@ -54,6 +54,7 @@ def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, exa
     "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
     "published": {"source": source, "values": numbers},
     "missing": missing,
+    "exact_consistency": consistency_floors(make_degradation(config.degradation, config.data.image_size), results),
     "notes": notes(config, dataset, results),
     "histograms": {name: histogram_of(examples[name]) for name in ("robustness_db", "lipschitz")},
     "protocol": protocol,
@@ -97,39 +98,14 @@ def notes(config, dataset, results) -> list[str]:
     f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
     "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
   )
-  lines += about_consistency(make_degradation(config.degradation, config.data.image_size))
+  degradation = make_degradation(config.degradation, config.data.image_size)
+  lines += about_consistency(degradation)
+  lines += about_floors(consistency_floors(degradation, results))
   if config.model.dtype != MEASURING["dtype"]:
     lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
   if config.data.source == "sample":
     lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
   return lines
-
-
-def about_consistency(degradation: Degradation) -> list[str]:
-  """How the consistency in a report is to be read, where it is not plainly that D(restoration) = y."""
-  noise_std, lines = degradation.noise_std, []
-  if not degradation.projects:
-    lines.append(
-      f"No exact projection belongs to this task ({degradation.title}): that D(restoration) = y is not built in, and "
-      "the consistency above is as near as the restorer comes."
-    )
-  if not noise_std:
-    return lines
-  decibels = f"{noise_std:g} ({-20 * math.log10(noise_std):.1f} dB)"
-  if degradation.consistency == "statistical":
-    size = "at most" if degradation.projects else "about"
-    meant = f"The projection leaves a residual of {size} that RMSE, what the original itself misses y by: {decibels}."
-  elif degradation.projects:
-    meant = (
-      "The projection makes D(restoration) equal the noisy y, so the consistency above says that noise was fitted; a "
-      f"sample of the posterior would miss y by an RMSE of about {noise_std:g}."
-    )
-  else:
-    meant = (
-      f"A sample of the posterior misses y by an RMSE of about {decibels}; a consistency far above says that noise was "
-      "fitted."
-    )
-  return [*lines, f"The measurements carry noise of std {noise_std:g}. {meant}"]
 
 
 def histogram_of(values: np.ndarray) -> dict:

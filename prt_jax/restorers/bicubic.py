@@ -4,6 +4,7 @@ Down it is the degradation that the published x4 networks were trained for, up t
 """
 
 import jax
+import numpy as np
 
 from prt_jax.restorers.networks.architecture import Architecture
 
@@ -12,6 +13,12 @@ def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:
   """[B,H,W,C] -> [B,H/factor,W/factor,C]; Pillow's 8-bit result before it is rounded."""
   batch, height, width, channels = x.shape
   return jax.image.resize(x, (batch, height // factor, width // factor, channels), "cubic")
+
+
+def bicubic_norm(factor: int) -> float:
+  """||D|| of bicubic_downsample, its largest singular value: rows and columns are reduced alike."""
+  rows = jax.image.resize(np.eye(32 * factor, dtype=np.float32), (32, 32 * factor), "cubic")
+  return float(np.linalg.norm(np.float64(rows), 2)) ** 2
 
 
 def bicubic_upsample(y: jax.Array, factor: int) -> jax.Array:

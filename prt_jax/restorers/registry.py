@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
-from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
+from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample, bicubic_norm
 from prt_jax.restorers.networks.architecture import Architecture, load_params
 from prt_jax.restorers.networks.carn import CARN_M
 from prt_jax.restorers.networks.compact import COMPACT
@@ -78,7 +78,7 @@ def load_network(
     apply=apply,
     params=params,
     draw_noise=draw_noise if architecture.noise_shapes else None,
-    degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale)),
+    degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale), bicubic_norm(scale)),
     multiple=architecture.multiple,
     identity=f"{name} x{scale}",
   )
