@@ -96,7 +96,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
       reference = reference_features(runner, config, dataset, extractor, seconds)
       with timed(seconds, "distances"):
         sets = distributions.Sets(**columns.pop("features"), reference=reference)
-        found |= distributions.compare(sets, config.eval.num_neighbors, extractor.distance_name)
+        found |= distributions.compare(sets, config.eval.num_neighbors, extractor)
     with timed(seconds, "pictures"):
       shown = gallery.make(
         runner, config, lambda rows: begin(runner, dataset, rows), rows, columns["search"]["robustness_db"]
@@ -220,7 +220,7 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
   try:
     extractor = make_extractor(evaluation, pathlib.Path(config.data.cache_dir).expanduser())
   except UserError as error:
-    if evaluation.feature_weights or evaluation.feature_extractor not in ("inception", "squeezenet"):
+    if evaluation.feature_weights or evaluation.feature_extractor not in ("inception", "inception_piq", "squeezenet"):
       raise
     missing.append(f"Frechet distance, precision and recall are left out: {error}")
   path = evaluation.lpips_weights
@@ -267,7 +267,7 @@ def reference_features(
   folder.mkdir(parents=True, exist_ok=True)
   key = {
     "data": dataset.fingerprint, "of": len(dataset.train), "extractor": extractor.name,
-    "weights": digest_of(extractor.params),
+    "weights": digest_of(extractor.params), **({"version": extractor.version} if extractor.version else {}),
   }  # fmt: skip
   with writing_lock(folder / f"features-{dataset.fingerprint}"):  # evaluations side by side share it
     columns = Store(folder).columns("features", key)

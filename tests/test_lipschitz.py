@@ -1,4 +1,4 @@
-"""Lower bounds stay below the constant where it is known, and come near it; the elementary bound holds on Gaussians."""
+"""Lower bounds stay below the constant where it is known, and come near it."""
 
 import jax
 import jax.numpy as jnp

@@ -18,7 +18,7 @@ from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs
 from prt_jax.evaluation.measures import Settings, psnr_y
 from prt_jax.evaluation.runner import DEVICES, ONE, Runner, make_features
 from prt_jax.evaluation.store import Store, digest_of
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
 from prt_jax.pixels import as_pixels
 from prt_jax.precision import in_float32
 from prt_jax.restorers.bicubic import bicubic_upsample
@@ -223,7 +223,7 @@ class Auditor:
     }
     found, missing = results.of_columns(columns), []
     if complete and self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
-      found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor.distance_name)
+      found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
     report["definitions"] = {name: results.RESULTS[name].definition for name in found}

@@ -77,8 +77,9 @@ def _parser() -> Parser:
     help="steps of the stronger attack beside it; default: a fifth more than --num_steps; 0 = none",
   )
   parser.add_argument(
-    "--feature_extractor", default="pixels", choices=["pixels", "squeezenet", "inception", "none"],
-    help="features of Frechet distance, precision, recall, density and coverage; default %(default)s",
+    "--feature_extractor", default="pixels",
+    help="features of Frechet distance, precision, recall, density and coverage: pixels, squeezenet, inception, "
+    "inception_piq, package.module:NAME, or none; default %(default)s",
   )
   parser.add_argument("--feature_weights", default="", help="the extractor's file; inception is downloaded without")
   parser.add_argument(

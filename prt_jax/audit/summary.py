@@ -170,6 +170,8 @@ def _joint_patches(picture):
   x, y = picture.original, picture.measurement
   if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
     return None
+  if min(x.shape[:2]) < PATCH:
+    return None
   upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
   rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH
 

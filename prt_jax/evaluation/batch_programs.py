@@ -10,7 +10,7 @@ from prt_jax import devices
 from prt_jax.attacks import to_sphere
 from prt_jax.attacks.table import OBJECTIVES
 from prt_jax.evaluation import measures
-from prt_jax.features.extractors import quantise
+from prt_jax.features.extractor import levels
 from prt_jax.lipschitz import PROBE, jacobian_stretch
 from prt_jax.precision import in_float32
 
@@ -36,9 +36,9 @@ def program(function: Callable, fixed: tuple, where: str) -> Callable:
   return in_float32(call)
 
 
-def extract(features, params, images):
-  """Features [b,D] of images [b,H,W,3] as they would be after saving to 8 bits."""
-  return features(params, quantise(images))
+def extract(features, rounds, params, images):
+  """Features [b,D] of images [b,H,W,3], as they would be after saving to 8 bits where the extractor rounds."""
+  return features(params, levels(images, rounds))
 
 
 def restore(seeds, y, z):

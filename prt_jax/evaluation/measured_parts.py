@@ -13,7 +13,7 @@ from prt_jax.attacks.table import ATTACKS
 from prt_jax.evaluation.measures import Sample, due
 from prt_jax.evaluation.runner import Batch, Runner, make_features
 from prt_jax.evaluation.store import Store, digest_of
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
 from prt_jax.lipschitz import PROBE
 from prt_jax.precision import MEASURING
 
@@ -160,7 +160,9 @@ def features_part(runner: Runner, key: dict, count: int, extractor: Extractor) -
     return columns if y is None else columns | {"measurement": features(y)}
 
   digest = digest_of(extractor.params)
-  return Part("features", key | {"extractor": extractor.name, "extractor_weights": digest}, count, compute)
+  own = {"extractor": extractor.name, "extractor_weights": digest}
+  own |= {"extractor_version": extractor.version} if extractor.version else {}
+  return Part("features", key | own, count, compute)
 
 
 def enlarged(restorer, batch: Batch):

@@ -29,7 +29,7 @@ from prt_jax.evaluation import measures
 from prt_jax.evaluation.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.evaluation.checked_calls import check_restored, check_same, in_restorers_code
 from prt_jax.evaluation.measures import Sample, Settings
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
 from prt_jax.lipschitz import PROBE
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program
@@ -272,8 +272,10 @@ class Runner:
 
 
 def make_features(extractor: Extractor, runner: Runner) -> Callable[[jax.Array], np.ndarray]:
-  """Features of images [D,b,H,W,3], floats in [0, 1], as they would be after saving to 8 bits: [B,D] float32."""
-  program = runner._over(programs.extract, extractor.features)
+  """Features of images [D,b,H,W,3], floats in [0, 1]: [B,D] float32."""
+  if not extractor.traceable:
+    return lambda images: np.asarray(extractor(devices.gather_examples(images)))
+  program = runner._over(programs.extract, extractor.features, extractor.rounds)
   return lambda images: devices.gather_examples(in_float32(program)(extractor.params, images))
 
 

@@ -82,7 +82,12 @@ def task(config) -> str:
 def notes(config, dataset, results) -> list[str]:
   """What a reader must know to take the numbers as they are meant."""
   lines = []
-  if "frechet" in results and results["frechet"]["label"] != "FID":
+  if "frechet" in results and results["frechet"]["label"] == "FID":
+    lines.append(
+      "FID and KID are torch-fidelity's (TensorFlow's resize, images of 8 bits). Paper A's are piq's, which feeds the "
+      "same network otherwise: eval.feature_extractor=inception_piq is what its column is compared with."
+    )
+  elif "frechet" in results and not results["frechet"]["label"].startswith("FID"):
     lines.append(
       f"{results['frechet']['label']}: a proxy. It is not FID, and neither it nor precision and recall in these "
       "features can be compared with published ones."
@@ -125,7 +130,7 @@ def formatted(name: str, value: float) -> str:
 
 def label(name: str, result: dict) -> str:
   """A result's name as it is shown: distances are called by their features."""
-  if name == "frechet":
+  if name in ("frechet", "kernel_distance"):
     return result["label"]
   if name == "frechet_of_originals":
     return f"{result['label']} of the originals"
