@@ -183,7 +183,7 @@ def draw(results: list[dict], rows: list[dict], reference: dict, folder: pathlib
   floor = reference["floor_posterior_sampler_same_y"]["mean"]
   left.axvline(floor, color=GREY, linestyle=":", label="floor: posterior sampler")
   left.set(xlabel="joint index $W_1$", ylabel="Lipschitz constant K", yscale="log", ylim=(0.03, 60), xlim=(0, None))
-  left.legend(loc="lower left")
+  left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncol=2)
 
   rows = [row for row in rows if not row["stochastic"]]
   # Zero has no place on a logarithmic axis: it stands one step before the smallest weight.
