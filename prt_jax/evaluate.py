@@ -22,9 +22,10 @@ from prt_jax.data.permutation import seeded_permutation
 from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
+from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measured_parts import AttackRun, curve_runs, timed
 from prt_jax.evaluation.measures import Settings
-from prt_jax.evaluation.runner import DEVICES, Batch, Runner, make_features
+from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet

@@ -66,6 +66,8 @@ class Attack:
   keeps_best: the iterate with the largest objective counts; otherwise the last.
   definition: what a reader must know, one sentence.
   start_share: of the radius, how far from 0 a start may be.
+  along: (radius, y, direction) -> delta: beside the random starts there is one along the direction in which the
+    restorer's Jacobian stretches most; None: there is none.
   """
 
   title: str
@@ -76,6 +78,7 @@ class Attack:
   keeps_best: bool
   definition: str
   start_share: float = 1.0
+  along: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
 def on_sphere(radius, share, keys, y):
@@ -88,6 +91,15 @@ def in_cube(radius, share, keys, y):
   """Uniform noise of a share of the radius."""
   noise = jax.vmap(jax.random.uniform, (0, None))(keys, y.shape[1:])
   return Search(clip_change(y, share * radius * (2 * noise - 1), radius), ())
+
+
+def _corner_along(radius, y, direction):
+  return clip_change(y, radius * jnp.sign(direction), radius)
+
+
+def _sphere_along(radius, y, direction):
+  del y
+  return to_sphere(direction, radius)
 
 
 def _adam(step, y, search, gradient):
@@ -141,11 +153,13 @@ ATTACKS = {
   "strong_sup": Attack(
     "the stronger attack", "sup", visible_distance, in_cube, _long_sign, True,
     "Steps of alpha, .3 alpha and .08 alpha along the gradient's sign, a third of them each, from uniform noise of "
-    "alpha; the change of the pictures, clipped to [0, 1]; the best iterate.",
+    "alpha and from the signs of the Jacobian's singular direction; the change of the pictures, clipped to [0, 1]; the "
+    "best iterate of all.", along=_corner_along,
   ),
   "strong_l2": Attack(
     "the stronger attack, L2", "L2", visible_distance, on_sphere, _long_l2, True,
-    "The same with steps along the gradient, projected to the ball of radius eps.",
+    "The same with steps along the gradient, projected to the ball of radius eps, from random directions and from the "
+    "singular one.", along=_sphere_along,
   ),
 }  # fmt: skip
 

@@ -74,7 +74,8 @@ def _parser() -> Parser:
   parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
   parser.add_argument(
     "--num_strong_steps", type=int,
-    help="steps of the stronger attack beside it; default: a fifth more than --num_steps; 0 = none",
+    help="steps of each start of the stronger attack beside it, one random and one along the Jacobian's direction; "
+    "default: a fifth more than --num_steps, so that it takes 2.4 times as long; 0 = none",
   )
   parser.add_argument(
     "--feature_extractor", default="pixels",

@@ -67,6 +67,8 @@ def summarise(
         "input_psnr_db": float(np.mean([own[index]["input_psnr_db"] for own in points])),
         **_psnr_statistics("output_psnr_db", [own[index]["output_psnr_db"] for own in points]),
         "robustness_db": float(np.mean([own[index]["robustness_db"] for own in points])),
+        **({"late_gain_db": float(np.mean([own[index]["late_gain_db"] for own in points]))}
+           if "late_gain_db" in points[0][index] else {}),
         "lipschitz": max(own[index]["lipschitz"] for own in points),
         "lipschitz_worst_draw": max(own[index]["lipschitz_worst_draw"] for own in points),
       }

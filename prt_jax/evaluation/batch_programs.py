@@ -79,6 +79,11 @@ def step(attack, step, y, search, gradient):
   return attack.step(step, y, search, gradient)
 
 
+def along(function, radius, y, direction):
+  """An Attack.along: where a search begins along a direction, [b,h,w,C]."""
+  return function(radius, y, direction)
+
+
 def compute(names, settings, sample):
   """{measure: [b]} of a sample, see measures.compute."""
   return measures.compute(names, settings, sample)

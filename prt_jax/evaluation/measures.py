@@ -37,6 +37,7 @@ class Sample(NamedTuple):
     attack: the name of the attack on the measurement.
     attacked_y: y + delta as the restorer saw it, rounded.
     attacked: restorations of y + delta with the same draws, [S,B,H,W,3].
+    late_gain: dB that the last tenth of an attack's steps gained, [B].
     stretch: ||J^T u|| [B] of the Jacobian about y and a unit vector u.
   """
 
@@ -48,6 +49,7 @@ class Sample(NamedTuple):
   attack: str | None = None
   attacked_y: Any = None
   attacked: Any = None
+  late_gain: Any = None
   stretch: Any = None
 
   @property
@@ -213,6 +215,10 @@ MEASURES = {
     "input PSNR", "dB", 2, "", ("attacked_y",),
     lambda sample, _: _capped(psnr(sample.attacked_y, sample.y)),
     "PSNR between y and y + delta over the measurement, at most 100",
+  ),
+  "late_gain_db": Measure(
+    "gain of its last steps", "dB", 2, "lower", ("attacked", "late_gain"), lambda sample, _: sample.late_gain,
+    "by how much the last tenth of the attack's steps lowered the output PSNR: little says that more would not help",
   ),
   "change": Measure(
     "squared change", "", 4, "", ("attacked",),

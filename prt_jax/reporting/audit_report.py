@@ -151,7 +151,8 @@ def _robustness(report):
   strong = report.get("robustness_strong")
   rows = []
   for index, point in enumerate(report["robustness"]):
-    other = [strong[index]["output_psnr_db"], strong[index]["lipschitz_worst_draw"]] if strong else []
+    shown = ("output_psnr_db", "lipschitz_worst_draw", "late_gain_db")
+    other = [strong[index][name] for name in shown] if strong else []
     cells = [
       _number(point["input_psnr_db"]), *(_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")),
       point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"]), *map(_number, other),
@@ -166,7 +167,8 @@ def _robustness(report):
     + draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
     + "<table><tr><th>alpha</th><th>input PSNR, dB</th><th>output PSNR, dB</th><th>median</th><th>least</th>"
     f"<th>at {PSNR_CAP:.0f} dB</th><th>largest K</th>"
-    + ("<th>output PSNR, dB, stronger attack</th><th>its largest K</th>" if strong else "")
+    + ("<th>output PSNR, dB, stronger attack</th><th>its largest K</th>"
+    "<th>gain of its last tenth of steps, dB</th>" if strong else "")
     + f"</tr>{rows}</table>"
     + (f'<p class="note">The stronger attack: {html.escape(ATTACKS["strong_sup"].definition)}</p>' if strong else "")
   )
