@@ -68,23 +68,34 @@ def summarise(lines: list[dict], images: list[str]) -> dict:
         "output_psnr_db": float(np.mean([line["output_psnr_db"] for line in at_alpha])),
         "lipschitz": max(line["lipschitz"] for line in at_alpha),
         "lipschitz_mean": float(np.mean([line["lipschitz"] for line in at_alpha])),
+        **{
+          name: float(np.mean([line[name] for line in at_alpha]))
+          for name in ("strong_input_psnr_db", "strong_output_psnr_db", "strong_late_gain_db")
+        },
+        "strong_lipschitz": max(line["strong_lipschitz"] for line in at_alpha),
       })
     distortion = float(np.mean([line["psnr_y_db"] for line in mine if line["alpha_255"] == ALPHAS[0]]))
-    summary[network] = {"psnr_y_db": distortion, "points": points}
+    jacobian = max(line["lipschitz_from_jacobian"] for line in mine)
+    summary[network] = {"psnr_y_db": distortion, "lipschitz_from_jacobian": jacobian, "points": points}
   return summary
 
 
 def render_table(summary: dict, caption: str) -> str:
-  """Markdown: output PSNR / input PSNR of each network and alpha, their K at the smallest, the largest K of all."""
+  """Markdown, two rows a network, I-FGSM's and the stronger attack's: output PSNR / input PSNR at each alpha, the
+  largest K that the attack found, that of the Jacobian, what the stronger one's last tenth of steps gained at most."""
   header = " | ".join(f"{alpha}/255" for alpha in ALPHAS)
-  title = f"| network | trained for | PSNR-Y | {header} | mean K at {ALPHAS[0]}/255 | K >= |"
-  rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 5) + "|"]
+  title = f"| network | trained for | PSNR-Y | attack | {header} | K >= | K >= (Jacobian) | last steps, dB |"
+  rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 7) + "|"]
   for network, (_, kind) in NETWORKS.items():
-    points = summary[network]["points"]
-    cells = " | ".join(f"{point['output_psnr_db']:.1f} / {point['input_psnr_db']:.1f}" for point in points)
-    largest = max(point["lipschitz"] for point in points)
-    distortion, mean = summary[network]["psnr_y_db"], points[0]["lipschitz_mean"]
-    rows.append(f"| {network} | {kind} | {distortion:.2f} | {cells} | {mean:.1f} | {largest:,.0f} |")
+    points, distortion = summary[network]["points"], summary[network]["psnr_y_db"]
+    for prefix, attack in (("", "I-FGSM"), ("strong_", "stronger")):
+      output, given = f"{prefix}output_psnr_db", f"{prefix}input_psnr_db"
+      cells = " | ".join(f"{point[output]:.1f} / {point[given]:.1f}" for point in points)
+      largest = max(point[f"{prefix}lipschitz"] for point in points)
+      first = "| | |" if prefix else f"| {network} | {kind} | {distortion:.2f}"
+      gain = f"{max(point['strong_late_gain_db'] for point in points):.2f}" if prefix else ""
+      jacobian = "" if prefix else f"{summary[network]['lipschitz_from_jacobian']:,.0f}"
+      rows.append(f"{first} | {attack} | {cells} | {largest:,.0f} | {jacobian} | {gain} |")
   return "\n".join(rows) + "\n"
 
 

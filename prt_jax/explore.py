@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--min_input_psnr", type=float, default=30.0, help="dB of PSNR(y, y + delta); default 30")
   parser.add_argument("--num_steps", type=int, default=100, help="gradient steps a restoration; default 100")
   arguments = parser.parse_args(argv)
+  restorer_flags.use_all_cores(arguments)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
   restorer, pairs, _, skipped, _ = restorer_flags.load(arguments)

@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
   restorer_flags.add_flags(parser, measurements=True)
   parser.add_argument("--num_outputs", type=int, default=4, help="restorations an image; default 4 (deterministic: 1)")
   arguments = parser.parse_args(argv)
+  restorer_flags.use_all_cores(arguments)
   if arguments.num_outputs < 1:
     raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
   restorer, pairs, _, skipped, count = restorer_flags.load_one_by_one(arguments)

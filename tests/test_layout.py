@@ -13,7 +13,8 @@ LAYERS = (
   {"restorers.from_run", "restorers.by_name"},
   {"training"},
   {"restorers", "data"},
-  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "smoothing", "decision_attack"},
+  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "quality_bounds", "smoothing"}
+  | {"decision_attack"},
   {"degradations"},
   {"devices", "io", "randomness", "errors", "config", "config_check", "importing", "pixels", "precision", "programs"}
   | {"targets"},

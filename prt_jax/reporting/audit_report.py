@@ -87,13 +87,26 @@ def _summary(report):
      "range."),
     ("Lipschitz bound", f"K \u2265 {_number(report['lipschitz_lower_bound'])}", "The largest ratio of the change of "
      "the output to the change of the input (L2) that the attacks and the Jacobian showed on any of these images. A "
-     "LOWER bound: the true constant may be far larger, and a stronger attack would raise it."),
+     f"LOWER bound: the true constant may be far larger, and a stronger attack would raise it.{_floors(report)}"),
     ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
      "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
   ]
   if joint := report.get("joint_index"):
     rows.append(("Joint perceptual index", _number(joint["value"]), joint["meaning"]))
   return rows
+
+
+def _floors(report):
+  floors = report.get("exact_consistency")
+  if not floors:
+    return ""
+  above = floors["robustness_above_input_db"]
+  beside = "the input PSNR" if abs(above) < 0.005 else f"the input PSNR and {above:.2f} dB"
+  return (
+    f" Agreeing exactly with every measurement forces K \u2265 {_number(floors['lipschitz'])}, whatever is invented, "
+    f"and robustness of at most {beside}; K beyond that, the root of the difference of squares: "
+    f"{_number(floors['lipschitz_beyond'])}."
+  )
 
 
 def _bicubic(report):
@@ -133,9 +146,9 @@ def _attacks(report):
     for point in report["robustness"]
   ]  # fmt: skip
   if strong := report.get("robustness_strong"):
-    header += ["output PSNR, dB, stronger attack", "its largest K"]
+    header += ["output PSNR, dB, stronger attack", "its largest K", "gain of its last tenth of steps, dB"]
     for row, point in zip(rows, strong, strict=True):
-      row += [_number(point["output_psnr_db"]), _number(point["lipschitz_worst_draw"])]
+      row += [_number(point[name]) for name in ("output_psnr_db", "lipschitz_worst_draw", "late_gain_db")]
   return header, rows
 
 

@@ -3,7 +3,6 @@
 import datetime
 import importlib.metadata
 import json
-import math
 import pathlib
 import platform
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict
 from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
 from prt_jax.data import Dataset
-from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
 from prt_jax.evaluation.results import RESULTS
 from prt_jax.io.json_files import read_object
@@ -23,6 +22,7 @@ from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import published
 from prt_jax.reporting.charts import draw_histogram
+from prt_jax.reporting.consistency import about_consistency, about_floors, consistency_floors
 from prt_jax.reporting.page import render
 from prt_jax.restorers.from_run import Run
 
@@ -70,6 +70,7 @@ def make(run: Run, dataset: Dataset, protocol: dict, measured: Measured) -> dict
     "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
     "published": {"source": source, "values": numbers},
     "missing": measured.missing,
+    "exact_consistency": consistency_floors(make_degradation(config.degradation, config.data.image_size), results),
     "notes": notes(config, results),
     "histograms": {name: histogram_of(measured.examples[name]) for name in ("robustness_db", "lipschitz")},
     "curves": measured.curves,
@@ -98,7 +99,12 @@ def task(config: ConfigDict) -> str:
 def notes(config: ConfigDict, results: dict[str, dict]) -> list[str]:
   """What a reader must know to take the numbers as they are meant."""
   lines = []
-  if "frechet" in results and results["frechet"]["label"] != "FID":
+  if "frechet" in results and results["frechet"]["label"] == "FID":
+    lines.append(
+      "FID and KID are torch-fidelity's (TensorFlow's resize, images of 8 bits). Paper A's are piq's, which feeds the "
+      "same network otherwise: eval.feature_extractor=inception_piq is what its column is compared with."
+    )
+  elif "frechet" in results and not results["frechet"]["label"].startswith("FID"):
     lines.append(
       f"{results['frechet']['label']}: a proxy. It is not FID, and neither it nor precision and recall in these "
       "features can be compared with published ones."
@@ -114,39 +120,14 @@ def notes(config: ConfigDict, results: dict[str, dict]) -> list[str]:
     f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
     "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
   )
-  lines += about_consistency(make_degradation(config.degradation, config.data.image_size))
+  degradation = make_degradation(config.degradation, config.data.image_size)
+  lines += about_consistency(degradation)
+  lines += about_floors(consistency_floors(degradation, results))
   if config.model.dtype != MEASURING["dtype"]:
     lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
   if config.data.source == "sample":
     lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
   return lines
-
-
-def about_consistency(degradation: Degradation) -> list[str]:
-  """How the consistency in a report is to be read, where it is not plainly that D(restoration) = y."""
-  noise_std, lines = degradation.noise_std, []
-  if not degradation.projects:
-    lines.append(
-      f"No exact projection belongs to this task ({degradation.title}): that D(restoration) = y is not built in, and "
-      "the consistency above is as near as the restorer comes."
-    )
-  if not noise_std:
-    return lines
-  decibels = f"{noise_std:g} ({-20 * math.log10(noise_std):.1f} dB)"
-  if degradation.consistency == "statistical":
-    size = "at most" if degradation.projects else "about"
-    meant = f"The projection leaves a residual of {size} that RMSE, what the original itself misses y by: {decibels}."
-  elif degradation.projects:
-    meant = (
-      "The projection makes D(restoration) equal the noisy y, so the consistency above says that noise was fitted; a "
-      f"sample of the posterior would miss y by an RMSE of about {noise_std:g}."
-    )
-  else:
-    meant = (
-      f"A sample of the posterior misses y by an RMSE of about {decibels}; a consistency far above says that noise was "
-      "fitted."
-    )
-  return [*lines, f"The measurements carry noise of std {noise_std:g}. {meant}"]
 
 
 def histogram_of(values: np.ndarray) -> dict:
@@ -166,7 +147,7 @@ def formatted(name: str, value: float) -> str:
 
 def label(name: str, result: dict) -> str:
   """A result's name as it is shown: distances are called by their features."""
-  if name == "frechet":
+  if name in ("frechet", "kernel_distance"):
     return result["label"]
   if name == "frechet_of_originals":
     return f"{result['label']} of the originals"

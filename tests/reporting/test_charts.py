@@ -6,7 +6,7 @@ from prt_jax.reporting.charts import Curve, draw_curves
 
 
 def ticks(svg):
-  return [float(text.replace("−", "-")) for text in re.findall(r">([-−0-9.]+)</text>", svg)]
+  return [float(text.replace("\u2212", "-")) for text in re.findall(r">([-\u22120-9.]+)</text>", svg)]
 
 
 def test_the_axes_hold_the_curves_with_a_diagonal_and_without():
