@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test wheel compiled compiled-gpu lint clean
+.PHONY: demo test wheel compiled compiled-gpu docs lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
@@ -28,6 +28,10 @@ compiled: .venv/tests .venv/compiler-tpu
 compiled-gpu: .venv/tests .venv/compiler-gpu
 	$(RUN) -m pytest tests/compiled/test_gpu.py
 
+# The pages of docs/ and the API's reference, into site/; a broken link ends it.
+docs: .venv/docs
+	$(RUN) -m mkdocs build --strict --quiet
+
 lint: .venv/tests
 	$(RUN) -m ruff check .
 
@@ -39,6 +43,10 @@ lint: .venv/tests
 
 .venv/tests: .venv/package requirements-test.txt
 	$(RUN) -m pip install --quiet -r requirements-test.txt
+	touch $@
+
+.venv/docs: .venv/package
+	$(RUN) -m pip install --quiet "mkdocs-material>=9.8,<10" "mkdocstrings[python]>=1.0,<2"
 	touch $@
 
 # In folders of their own, where JAX does not find them: with libtpu in .venv, training would look for a TPU.

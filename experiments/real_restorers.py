@@ -28,7 +28,7 @@ from prt_jax.evaluation.measured_parts import DIRECTION_STEPS, curve_runs
 from prt_jax.evaluation.measures import Settings, psnr_y
 from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import eight_bits, save_png
-from prt_jax.reporting.audit_report import write_text
+from prt_jax.io.whole_files import write_json
 from prt_jax.restorers import load_network
 from prt_jax.training.writers import append_line, keep_lines
 
@@ -135,7 +135,7 @@ def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Pa
     results[network] = {"mean": float(np.mean(list(values.values()))), "images": values}
     known = f" (known on Set5: {KNOWN_PSNR_Y[network]:.2f})" if network in KNOWN_PSNR_Y else ""
     print(f"{network}: PSNR-Y {results[network]['mean']:.3f} dB{known}", flush=True)
-  write_text(output / "psnr_y.json", json.dumps(results, indent=2) + "\n")
+  write_json(output / "psnr_y.json", results)
 
 
 if __name__ == "__main__":

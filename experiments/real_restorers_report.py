@@ -8,7 +8,7 @@ from PIL import Image
 
 from experiments.real_restorers import ALPHAS, NETWORKS
 from prt_jax.io.pictures import draw_grid, save_png
-from prt_jax.reporting.audit_report import write_text
+from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.reporting.charts import Curve, draw_curves
 
 # Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
@@ -30,18 +30,18 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   summary = summarise(lines, images)
   size = f"central squares of {crop} pixels" if crop else "whole images"
   table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
-  write_text(output / "table.md", table)
+  write_whole(output / "table.md", table)
   content = {"set": name, "images": images, "crop": crop, "networks": summary}
-  write_text(output / "summary.json", json.dumps(content, indent=2) + "\n")
+  write_json(output / "summary.json", content)
   curves = [
     Curve(
       [(point["input_psnr_db"], point["output_psnr_db"]) for point in summary[network]["points"]],
-      f"{network} ({kind})", COLORS[network], dash="6 4" if kind == "GAN" else "",
+      f"{network} ({kind})", COLORS[network], style="--" if kind == "GAN" else "-",
     )
     for network, (_, kind) in NETWORKS.items()
   ]
   figure = draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
-  write_text(output / "curves.svg", figure + "\n")
+  write_whole(output / "curves.svg", figure + "\n")
   for image in images:
     save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image))
   print(table)

@@ -65,7 +65,8 @@ def base():
 
   config.degradation = degradation = ConfigDict()
   # super_resolution (block averaging) | inpainting (upper 3/4 masked) | gaussian_blur | jpeg | denoising (noise_std
-  # alone) | first_coordinate (points of the plane) | package.module:NAME (docs/extending.md)
+  # alone) | first_coordinate (points of the plane) | a chain, as blur:1.2+bicubic:4+noise:0.02 (docs/degradations.md) |
+  # package.module:NAME (docs/extending.md)
   degradation.kind = "super_resolution"
   degradation.factor = 16  # super_resolution: low-resolution pixels are factor x factor means
   degradation.noise_std = 0.0  # std of the Gaussian noise added to the measurement, pixels in [0, 1]

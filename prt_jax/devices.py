@@ -20,6 +20,7 @@ import numpy as np
 from prt_jax.errors import UserError
 
 AXIS = "batch"
+PLATFORMS = ("cpu", "gpu", "tpu")
 # An XLA flag: the CPU convolutions of before YNN, Eigen's, which each use all threads.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
@@ -43,6 +44,23 @@ def use_all_cores(width: int) -> None:
   # A later XLA may not know the flag, and an unknown one ends the process.
   if width >= MIN_WIDTH_FOR_EIGEN and jax.__version_info__ < (0, 13) and not may_be_an_accelerator():
     os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()
+
+
+def use_platform(name: str) -> None:
+  """Computes on the platform of that name (PLATFORMS) from now on; call before anything starts JAX.
+
+  UserError where there is none.
+  """
+  before = jax.config.jax_platforms
+  jax.config.update("jax_platforms", name)
+  try:
+    found = jax.default_backend()
+    problem = f"JAX has started on {found} already" if found != name else ""
+  except RuntimeError as error:
+    problem = f"there is none here that JAX can use ({str(error).partition(chr(10))[0]}): leave the flag out"
+  if problem:
+    jax.config.update("jax_platforms", before)
+    raise UserError(f"--device={name}: {problem}")
 
 
 def may_be_an_accelerator() -> bool:

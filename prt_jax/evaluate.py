@@ -79,7 +79,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
     logging.info("evaluated already: %s (delete %s to do it again)", folder / "report.html", folder)
     return done
   seconds = {}
-  settings = Settings(game.degradation.psnr_size, 0, game.config.degradation.noise_std**2 or None, lpips_params)
+  settings = Settings(game.degradation.psnr_size, 0, game.degradation.noise_std**2 or None, lpips_params)
   restorer = run_restorer(game, weights, f"{workdir.name} (step {step})")
   runner = Runner(restorer, config.attack.num_seeds, settings, where=DEVICES)
   rows = evaluation_rows(dataset.val, config.eval.num_examples)
@@ -104,8 +104,9 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
       )
     seconds["total"] = time.monotonic() - started
     examples = results.examples(columns) | {"row": rows}
-    content = evaluation_report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
-    content["curves"] = results.curves(columns, config.eval.curve_alphas)
+    curves = results.curves(columns, config.eval.curve_alphas)
+    measured = evaluation_report.Measured(found, curves, examples, missing, seconds)
+    content = evaluation_report.make(run, dataset, protocol, measured)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "examples.npz", **examples)
     evaluation_report.write(folder, content, shown)

@@ -12,6 +12,7 @@ import pytest
 
 from prt_jax import devices
 from prt_jax.devices import EIGEN_CONVOLUTIONS
+from prt_jax.errors import UserError
 from tests.conftest import ROOT
 
 
@@ -95,3 +96,15 @@ def test_no_other_module_asks_jax_for_devices_or_processes():
   assert found == {"devices.py"}
   imports = re.findall(r"^ *(?:from|import) (prt_jax[\w.]*)", (package / "devices.py").read_text(), re.M)
   assert imports == ["prt_jax.errors"]
+
+
+def test_a_platform_that_is_not_here_is_one_line(monkeypatch):
+  def none():
+    raise RuntimeError("Unable to initialize backend 'tpu'\nand more")
+
+  before = jax.config.jax_platforms
+  devices.use_platform("cpu")
+  monkeypatch.setattr(jax, "default_backend", none)
+  with pytest.raises(UserError, match=r"--device=tpu: there is none here .* .Unable to .*: leave the flag"):
+    devices.use_platform("tpu")
+  assert jax.config.jax_platforms == before == "cpu"

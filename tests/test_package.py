@@ -25,7 +25,7 @@ SOURCES = sorted((ROOT / "prt_jax").rglob("*.py"))
 # Distributions that are imported by another name than theirs.
 IMPORTED_AS = {
   "absl-py": "absl", "orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-image": "skimage",
-  "tensorflow-cpu": "tensorflow",
+  "pypng": "png", "tensorflow-cpu": "tensorflow",
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_its_metadata(package):
   (distribution,) = importlib.metadata.distributions(name="prt_jax", path=[str(package)])
   assert distribution.version == prt_jax.__version__
   assert distribution.metadata["License-Expression"] == "Apache-2.0"
-  assert set(distribution.metadata.get_all("Provides-Extra")) == {"tensorflow", "plots", "torch", "compile", "test"}
+  assert set(distribution.metadata.get_all("Provides-Extra")) == {"tensorflow", "torch", "compile", "test"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_auditing_a_function_that_lies_where_the_command_is_given(installed, tmp
 def test_requirements_are_those_of_the_package():
   """One list a purpose: where a version changes in one file, it changes in the other."""
   extras = PROJECT["optional-dependencies"]
-  assert _requirements("requirements.txt") == {*PROJECT["dependencies"], *extras["tensorflow"], *extras["plots"]}
+  assert _requirements("requirements.txt") == {*PROJECT["dependencies"], *extras["tensorflow"]}
   assert _requirements("requirements-test.txt") == set(extras["test"])
   assert _requirements("requirements-compile.txt") == set(extras["compile"])
 
@@ -137,10 +137,12 @@ def test_the_package_imports_what_it_depends_on():
   """At the top of a module what every install has; within a function also what an extra brings. No folder beside it."""
   distributions = {name: _names(requirements) for name, requirements in PROJECT["optional-dependencies"].items()}
   always = _names(PROJECT["dependencies"]) | {"prt_jax", *sys.stdlib_module_names}
-  sometimes = always | distributions["tensorflow"] | distributions["torch"]
+  sometimes = always | distributions["tensorflow"] | distributions["torch"] | distributions["spandrel"]
   for path in SOURCES:
     tree = ast.parse(path.read_text())
-    assert _imports(tree.body) <= always, path
+    # Classes of PyTorch's, in a file that functions alone import.
+    assert path.name == "torch_safmn.py" or _imports(tree.body) <= always, path
+    assert not any(isinstance(n, ast.ImportFrom) and "torch_safmn" in n.module for n in tree.body), path
     assert _imports(ast.walk(tree)) <= sometimes, path
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from prt_jax import explore, restore
 from prt_jax.audit import command_line
-from prt_jax.commands import restorer_flags
+from prt_jax.commands import named_restorer
 from prt_jax.errors import UserError
 from prt_jax.restorers import Restorer
 from tests.restorers.test_by_name import trained
@@ -102,7 +102,7 @@ def test_originals_are_measured_first(tiny_config, tmp_path):
 )
 def test_flags_that_mean_nothing_with_a_workdir_are_refused(command, flag, message, tmp_path, monkeypatch):
   run = Restorer("run", lambda params, y, z: y, image_size=32)
-  monkeypatch.setattr(restorer_flags, "load_restorer", lambda name, checkpoint: run)
+  monkeypatch.setattr(named_restorer, "load_restorer", lambda name, **_: run)
   folder = folder_of(tmp_path, a=random_pixels(0, 32, 32))
   with pytest.raises(UserError, match=message):
     command.main(["--restorer=run", f"--input={folder}", f"--output={tmp_path / 'out'}", flag])
@@ -194,3 +194,91 @@ def test_a_restorer_with_noise_of_its_own_is_refused(tmp_path, monkeypatch):
   folder = folder_of(tmp_path, a=random_pixels(0, 16, 16))
   with pytest.raises(UserError, match="different outputs for one input"):
     restore.main(["--restorer=draws_noise:restore", f"--input={folder}", f"--output={tmp_path / 'out'}"])
+
+
+def test_tiles_write_what_the_whole_picture_writes(tmp_path, capsys):
+  folder = folder_of(tmp_path, a=random_pixels(0, 70, 90))
+  flags = ["--restorer=bicubic", f"--input={folder}", "--scale=2"]
+  restore.main([*flags, f"--output={tmp_path / 'whole'}"])
+  restore.main([*flags, f"--output={tmp_path / 'tiles'}", "--tile=16"])
+  np.testing.assert_array_equal(read(tmp_path / "tiles" / "a-1.png"), read(tmp_path / "whole" / "a-1.png"))
+  assert "bicubic sees within 2 pixels: tiles overlap by as much" in capsys.readouterr().out
+
+
+def test_originals_of_any_size_are_written_in_their_own(tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 66, 71))
+  restore.main(
+    ["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}", "--scale=4", "--degradation=bicubic"]
+  )
+  assert read(tmp_path / "out" / "a-1.png").shape == (66, 71, 3)
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(tmp_path, capsys):
+  output = tmp_path / "out"
+  folder = folder_of(tmp_path, **{name: random_pixels(number, 16, 16) for number, name in enumerate("abc")})
+  flags = ["--restorer=bicubic", f"--input={folder}", f"--output={output}", "--scale=2"]
+  restore.main(flags)
+  before = {name: (output / f"{name}-1.png").stat().st_mtime_ns for name in "abc"}
+  record = json.loads((output / "restore.json").read_text())
+  (output / "b-1.png").unlink()
+  Image.fromarray(random_pixels(9, 16, 16)).save(folder / "c.png")  # another picture of the same name
+  capsys.readouterr()
+  restore.main(flags)
+  after = {name: (output / f"{name}-1.png").stat().st_mtime_ns for name in "abc"}
+  assert [name for name in "abc" if after[name] != before[name]] == ["b", "c"]
+  assert capsys.readouterr().out.count("is there already") == 1
+  again = json.loads((output / "restore.json").read_text())
+  assert again["images"][:2] == record["images"][:2] and again["images"][2] != record["images"][2]
+  restore.main([*flags, "--scale=3"])
+  assert read(output / "a-1.png").shape == (48, 48, 3)  # another restoration: nothing of the first is taken
+
+
+def test_sixteen_bits_and_grey_come_out_as_they_went_in(tmp_path):
+  folder = folder_of(tmp_path, grey=random_pixels(0, 16, 16)[..., 0])
+  wide = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
+  Image.fromarray(wide).save(folder / "wide.png")
+  restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}", "--scale=2"])
+  assert Image.open(tmp_path / "out" / "grey-1.png").mode == "L"
+  written = np.asarray(Image.open(tmp_path / "out" / "wide-1.png"))
+  assert written.dtype == np.uint16 and (written % 257 != 0).any()  # more than 8 bits
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--tile_overlap=3"], "--tile_overlap belongs to --tile"),
+    (["--tile=-1"], "--tile=-1 must be at least 1"),
+    (["--device=gpu"], "--device=gpu: JAX has started on cpu already"),
+    (["--degradation=blur:2"], "measures at x1, and bicubic magnifies x4: choose a degradation of x4"),
+    (["--degradation=bicubic:4+noise:0.1", "--noise_std=0.1"], r"end it with \+noise:0.1"),
+    (["--degradation=blurr:2+bicubic:4"], "'blurr:2' of .* is no degradation"),
+  ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, message, tmp_path):
+  folder = folder_of(tmp_path, a=random_pixels(0, 64, 64))
+  with pytest.raises(UserError, match=message):
+    restore.main(["--restorer=bicubic", f"--input={folder}", f"--output={tmp_path / 'out'}", *flags])
+
+
+def test_a_restorer_that_does_not_magnify_needs_a_degradation(tmp_path, monkeypatch):
+  run = Restorer("denoiser", lambda params, y, z: y, scale=1)
+  monkeypatch.setattr(named_restorer, "load_restorer", lambda name, **_: run)
+  folder, output = folder_of(tmp_path, a=random_pixels(0, 32, 32)), tmp_path / "out"
+  with pytest.raises(UserError, match=r"denoiser does not magnify, .* say how originals are measured"):
+    command_line.main(["--restorer=run", f"--input={folder}", f"--output={output}"])
+  restore.main(["--restorer=run", f"--input={folder}", f"--output={output}"])
+  (record,) = json.loads((output / "restore.json").read_text())["images"]
+  assert record["consistency_db"] is None  # nothing says what the picture was degraded by
+  noisy = ["--degradation=noise:0.1+round:8", "--seed=3"]
+  restore.main(["--restorer=run", f"--input={folder}", f"--output={tmp_path / 'noisy'}", *noisy])
+  noise = (read(tmp_path / "noisy" / "a-1.png") - random_pixels(0, 32, 32)) / 255
+  assert noise.std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_help_lists_what_is_known(capsys):
+  with pytest.raises(SystemExit) as stopped:
+    restore.main(["--restorer=help"])
+  assert stopped.value.code == 0
+  printed = capsys.readouterr().out
+  for words in ("imdn ", "bicubic, x2 x3 x4 x8 x16: needs nothing", "--checkpoint=FILE --scale=N", "spandrel "):
+    assert words in printed

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
   extractor = None
   if arguments.feature_extractor != "none":
     extractor = make_extractor(arguments, pathlib.Path("~/.cache/prt_jax").expanduser())
-  restorer, pairs, noise_std, skipped = restorer_flags.load(arguments)
+  restorer, pairs, noise_std, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
   if restorer.image_size and arguments.degradation != "none":

@@ -3,20 +3,22 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.commands.degradation_flag import image_kinds, named_measuring
+from prt_jax.commands.degradation_flag import BICUBICS, Measuring, image_kinds, named_measuring
+from prt_jax.commands.named_restorer import RestorerAction, named_restorer
 from prt_jax.commands.parser import Parser, output_folder
 from prt_jax.config_check import check_seed
 from prt_jax.data.image_files import describe_skipped
 from prt_jax.data.image_pairs import (
   Pair,
   Reading,
+  image_files,
   read_images,
   read_pairs,
   result_name,
@@ -24,16 +26,17 @@ from prt_jax.data.image_pairs import (
   to_float,
 )
 from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.degradations.chain import LINKS
+from prt_jax.devices import PLATFORMS, use_platform
 from prt_jax.errors import UserError
 from prt_jax.io.json_files import read_object
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream
-from prt_jax.restorers import ARCHITECTURES, Restorer, load_network
-from prt_jax.restorers.by_name import load_restorer
-from prt_jax.restorers.ranges import RANGES, in_range
+from prt_jax.restorers import ARCHITECTURES, Restorer
+from prt_jax.restorers.by_name import DEFAULT_SCALE
+from prt_jax.restorers.ranges import RANGES
 from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
 
-DEFAULT_SCALE = 4
 PUBLISHED_WIDTH = 64  # channels of most published networks; what is not known is taken to be as wide
 
 
@@ -44,22 +47,37 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   """
   parser.set_defaults(default_degradation="none" if measurements else "bicubic")
   parser.add_argument(
-    "--restorer", required=True,
-    help=f"{', '.join(ARCHITECTURES)}; the workdir of a training run; or package.module:function (y [B,h,w,3] -> x)",
+    "--restorer", required=True, action=RestorerAction,
+    help=f"{', '.join(ARCHITECTURES)}; spandrel, with any --checkpoint that it recognises; the workdir of a training "
+    "run; package.module:function (y [B,h,w,3] -> x); help says what each needs",
   )
-  parser.add_argument("--checkpoint", help="weights of a published network (torch.save, .safetensors); never executed")
+  parser.add_argument("--checkpoint", help="weights of a network (torch.save, .safetensors); never executed")
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
   parser.add_argument(
     "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "
     "of the releases, 0.1 from 256 channels, else 1",
   )
-  parser.add_argument("--scale", type=int, help=f"magnification; default {DEFAULT_SCALE}, that of a workdir's run")
+  parser.add_argument(
+    "--scale", type=int, help=f"magnification; default {DEFAULT_SCALE}, that of a workdir's run or of spandrel's file"
+  )
+  parser.add_argument(
+    "--device", choices=PLATFORMS, help="where to compute; default: an accelerator where there is one"
+  )
+  parser.add_argument(
+    "--tile", type=int, default=0, help="restore measurements in tiles of so many pixels a side, which bounds memory; "
+    "0 = whole",
+  )
+  parser.add_argument(
+    "--tile_overlap", type=int, help="pixels that a tile sees around itself; default: as far as the restorer sees, "
+    "measured by its gradients",
+  )
   parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
   parser.add_argument("--output", required=True, help="folder for the report")
   parser.add_argument(
     "--degradation",
-    help=f"bicubic (Pillow, 8 bits), block_average (by --scale), {', '.join(image_kinds())}, with fields of "
-    "config.degradation after commas (jpeg,quality=30), or package.module:NAME, a degradation or a function "
+    help=f"{', '.join(BICUBICS)} (Pillow's and MATLAB's, 8 bits), block_average (by --scale), "
+    f"{', '.join(image_kinds())}, with fields of config.degradation after commas (jpeg,quality=30); a chain of "
+    f"{', '.join(LINKS)} (blur:1.2+bicubic:4+noise:0.02+jpeg:70); or package.module:NAME, a degradation or a function "
     "(x [B,H,W,3] -> y); none: the images are measurements, consistency is judged with bicubic; own: that of a "
     f"workdir's run. Default: {'none' if measurements else 'bicubic, with a workdir own'}; a workdir takes own and "
     "none alone",
@@ -72,7 +90,10 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
     "--range", default="0..1",
     help=f"pixels of a package.module:function: {', '.join(RANGES)}, or TAKEN,RETURNED, as 0..1,-1..1; default 0..1",
   )
-  parser.add_argument("--mod_crop", action="store_true", help="cut right and lower edges until the scale divides")
+  parser.add_argument(
+    "--mod_crop", action="store_true", help="cut right and lower edges of originals until the scale divides them; "
+    "default: mirror them until it does",
+  )
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
@@ -118,74 +139,101 @@ class Loaded(NamedTuple):
   Attributes:
     restorer: with the degradation that consistency is judged by.
     pairs: the images.
-    noise_std: of the measurements' noise, pixels in [0, 1].
-    skipped: the names of the images that could not be read, with --skip_unreadable.
+    noise_std: of the noise that measurements end with, pixels in [0, 1].
+    skipped: the names of the images that could not be read, with --skip_unreadable; where pairs are read one by one, of
+      those so far.
+    count: how many images there are, readable or not.
   """
 
   restorer: Restorer
-  pairs: list[Pair]
+  pairs: Iterable[Pair]
   noise_std: float
   skipped: list[str]
+  count: int
+
+
+def load(arguments) -> Loaded:
+  """The restorer and all images; UserError for flags that do not fit."""
+  loaded = load_one_by_one(arguments)
+  loaded = loaded._replace(pairs=list(loaded.pairs))
+  check_any(arguments, loaded.pairs, loaded.skipped)
+  return loaded
+
+
+def check_any(arguments, pairs: Sequence[Pair], skipped: list[str]) -> None:
+  """Says which images are left out; UserError where there are no others."""
+  if skipped and not pairs:
+    raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
+  if skipped:
+    print(f"left out {describe_skipped(skipped)}", flush=True)
 
 
 @in_float32
-def load(arguments) -> Loaded:
-  """The restorer and the images; UserError for flags that do not fit."""
+def load_one_by_one(arguments) -> Loaded:
+  """The restorer, and an iterator over the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)
-  scale = DEFAULT_SCALE if arguments.scale is None else arguments.scale
-  if min(scale - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
+  if min((arguments.scale or 1) - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
-  if arguments.restorer in ARCHITECTURES:
-    restorer = load_network(
-      arguments.restorer, arguments.checkpoint, scale, arguments.checkpoint_key, arguments.res_scale
-    )
-  elif arguments.res_scale is not None:
-    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={arguments.restorer}")
-  else:
-    restorer = load_restorer(arguments.restorer, checkpoint=arguments.checkpoint)
-  if arguments.range != "0..1" and ":" not in arguments.restorer:
-    raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")
-  restorer = in_range(restorer, arguments.range)
+  if arguments.device:
+    use_platform(arguments.device)
+  restorer = named_restorer(arguments)
   skipped = [] if arguments.skip_unreadable else None
   noise_std, name = arguments.noise_std, arguments.degradation or arguments.default_degradation
-  are_measurements = name == "none"
   if restorer.image_size:
     check_flags_of_a_run(arguments)
     run = _read_config(arguments)
-    if are_measurements:
+    if name == "none":
       degradation = make_degradation(run["degradation"], restorer.image_size)
       pairs = run_measurements(arguments.input, degradation, skipped)
     else:
-      if noise_std is not None:
-        degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
-        # Measurements with other noise are others, though the run and the originals are the same.
-        identity = f"{restorer.identity}, noise_std={noise_std}"
-        restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
+      restorer = _with_noise_std(restorer, noise_std)
       noise_std = restorer.degradation.noise_std
       # What is measured needs the image's number: run_measured does that.
       read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], lambda x: x, skipped)
       pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
   else:
-    measuring = named_measuring(name, scale, noise_std)
-    identity = restorer.identity and f"{restorer.identity}, {name}"
-    if ":" in name:
-      identity = ""  # a function may be another one next time: what was measured with it is not kept
-    noise_std, degradation = measuring.noise_std, FunctionDegradation(measuring.degrade, measuring.norm)
+    scale = restorer.scale or arguments.scale or DEFAULT_SCALE
+    measuring = named_measuring(name, scale, noise_std, arguments.seed)
+    _check_scales(restorer, name, measuring)
+    identity = restorer.identity and measuring.identity and f"{restorer.identity}, {measuring.identity}"
+    noise_std = measuring.noise_std
+    degradation = measuring.degrade and FunctionDegradation(measuring.degrade, measuring.norm)
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
-    reading = Reading(measuring.scale, restorer.multiple, arguments.mod_crop, arguments.crop)
+    reading = Reading(measuring.scale, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
-  pairs = list(itertools.islice(pairs, arguments.max_images or None))
-  if skipped and not pairs:
-    raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
-  if noise_std and not are_measurements and not restorer.image_size:
-    rng = np.random.default_rng(arguments.seed)
-    pairs = [
-      dataclasses.replace(pair, y=pair.y + rng.normal(0, noise_std, pair.y.shape).astype(np.float32)) for pair in pairs
-    ]
+  count = len(image_files(arguments.input))
   print(f"restorer: {restorer.name}", flush=True)
-  if skipped:
-    print(f"left out {describe_skipped(skipped)}", flush=True)
-  return Loaded(restorer, pairs, noise_std or 0.0, skipped or [])
+  count = min(count, arguments.max_images or count)
+  pairs = itertools.islice(pairs, arguments.max_images or None)
+  return Loaded(restorer, pairs, noise_std or 0.0, [] if skipped is None else skipped, count)
+
+
+def _with_noise_std(restorer: Restorer, noise_std: float | None) -> Restorer:
+  """A run's restorer whose originals are measured with other noise; None: with its own."""
+  if noise_std is None:
+    return restorer
+  if "noise_std" not in {field.name for field in dataclasses.fields(restorer.degradation)}:
+    raise UserError(f"--noise_std={noise_std}: the run's degradation has its noise in itself: leave the flag out")
+  degradation = dataclasses.replace(restorer.degradation, noise_std=noise_std)
+  # Measurements with other noise are others, though the run and the originals are the same.
+  identity = f"{restorer.identity}, noise_std={noise_std}"
+  return dataclasses.replace(restorer, degradation=degradation, identity=identity)
+
+
+def _check_scales(restorer: Restorer, name: str, measuring: Measuring) -> None:
+  """UserError where originals are measured otherwise than a network of a known scale needs."""
+  if measuring.measure is None or not restorer.scale:
+    return
+  if restorer.scale == 1 and name in BICUBICS:
+    raise UserError(
+      f"{restorer.name} does not magnify, so its measurements are no reductions: say how originals are measured "
+      "(--degradation=noise:0.1, jpeg:30, blur:2, ...), or none where the images are measurements"
+    )
+  if measuring.scale != restorer.scale:
+    raise UserError(
+      f"--degradation={name} measures at x{measuring.scale}, and {restorer.name} magnifies x{restorer.scale}: choose a "
+      f"degradation of x{restorer.scale}"
+    )
 
 
 def check_flags_of_a_run(arguments) -> None:
@@ -214,7 +262,7 @@ def run_measurements(folder, degradation: Degradation, skipped: list[str] | None
   """
   shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
   for path, image, alpha in read_images(folder, skipped):
-    image = to_float(image)
+    image, alpha = to_float(image), None if alpha is None else np.float32(alpha) / 255
     if degradation.whole_images and image.shape == degradation.image_shape:
       image = np.asarray(degradation.clean(image[None]))[0]
     if image.shape != shape:

@@ -11,8 +11,10 @@ from PIL import Image
 
 from prt_jax.data.decode import load_image
 from prt_jax.data.image_files import list_images
+from prt_jax.data.picture_files import PLAIN, Form, read_picture
 from prt_jax.data.preprocess import alpha_of, preprocess, to_rgb
 from prt_jax.errors import UnreadableImage, UserError, printable
+from prt_jax.io.pictures import eight_bits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 # Below this the zero padding of a published network reaches all of its output (it has at least 16 layers of 3x3).
@@ -25,14 +27,19 @@ class Pair:
   name: the file's name without its suffix; what cannot be printed (a line break) is escaped.
   x: the original, [H,W,3] float32 in [0, 1]; None where only the measurement is known.
   y: its measurement, [h,w,3] float32 in [0, 1].
-  alpha: of the file that was read, uint8, of the size of x, or of y where x is None; None where it is opaque. x and y
-    are what is seen of it on white.
+  alpha: of the file that was read, [H,W] float32 in [0, 1], of the size of x, or of y where x is None; None where it is
+    opaque. x and y are what is seen of it on white.
+  form: of the file that was read.
+  size: (rows, columns) of the original, where x was mirrored at its edges until the scale divided them; None: it was
+    not.
   """
 
   name: str
   x: np.ndarray | None
   y: np.ndarray
   alpha: np.ndarray | None = None
+  form: Form = PLAIN
+  size: tuple[int, int] | None = None
 
 
 def image_files(folder) -> list[pathlib.Path]:
@@ -102,53 +109,59 @@ class Reading:
 
   Attributes:
     scale: magnification; 1 where the images are measurements themselves.
-    multiple: the measurement's sides must be multiples of it.
-    mod_crop: cut the right and lower edges until the sides divide; False: refuse such an image.
+    mod_crop: cut the right and lower edges until the scale divides the sides; False: mirror them until it does.
     crop: side in pixels of a central square that is cut out first, where the image is larger; 0 = the whole image.
   """
 
   scale: int
-  multiple: int = 1
   mod_crop: bool = False
   crop: int = 0
 
 
 def read_pairs(
-  folder, reading: Reading, measure: Callable[[Image.Image], np.ndarray] | None, skipped: list[str] | None = None
+  folder, reading: Reading, measure: Callable[[np.ndarray, int], np.ndarray] | None, skipped: list[str] | None = None
 ) -> Iterator[Pair]:
   """Each image of a folder with its measurement.
 
   Args:
     folder: of images.
     reading: sizes.
-    measure: an RGB image whose sides divide -> y [h,w,3] float32; None: the images are measurements, without originals.
+    measure: (an image [H,W,3] whose sides divide, its number) -> y [h,w,3] float32; None: the images are measurements,
+      without originals.
     skipped: as in read_images.
 
   Raises:
-    UserError: an unreadable image, one whose sides do not divide, one too small; it is named.
+    UserError: an unreadable image, one too small; it is named.
   """
-  unit = reading.scale * reading.multiple
-  for path, image, alpha in read_images(folder, skipped):
+  number = 0
+  for path in image_files(folder):
+    try:
+      x, alpha, form = read_picture(path)
+    except UnreadableImage as error:
+      if skipped is None:
+        raise
+      skipped.append(error.label)
+      continue
     if reading.crop:
-      alpha = alpha if alpha is None else np.asarray(_central(Image.fromarray(alpha), reading.crop))
-      image = _central(image, reading.crop)
-    width, height = (side // unit * unit for side in image.size)
-    if (width, height) != image.size and not reading.mod_crop:
+      x, alpha = _central(x, reading.crop), None if alpha is None else _central(alpha, reading.crop)
+    height, width, _ = x.shape
+    rows, columns = (side // reading.scale * reading.scale for side in (height, width))
+    if min(rows, columns) < reading.scale * MIN_SIDE:
       raise UserError(
-        f"{path} is {image.width}x{image.height}, which {unit} does not divide: "
-        "pass --mod_crop to cut its right and lower edges"
-      )
-    if min(width, height) < reading.scale * MIN_SIDE:
-      raise UserError(
-        f"{path} is {image.width}x{image.height}: a side needs at least {reading.scale * MIN_SIDE} pixels, "
+        f"{path} is {width}x{height}: a side needs at least {reading.scale * MIN_SIDE} pixels, "
         "in a smaller image every pixel depends on the padding at its edges"
       )
-    image = image.crop((0, 0, width, height))
-    alpha = alpha if alpha is None else alpha[:height, :width]
+    size = None
+    if reading.mod_crop:
+      x, alpha = x[:rows, :columns], None if alpha is None else alpha[:rows, :columns]
+    elif (rows, columns) != (height, width):
+      size = height, width
+      x = np.pad(x, ((0, -height % reading.scale), (0, -width % reading.scale), (0, 0)), mode="symmetric")
     if measure is None:
-      yield Pair(result_name(path), None, to_float(image), alpha)
+      yield Pair(result_name(path), None, x, alpha, form)
     else:
-      yield Pair(result_name(path), to_float(image), measure(image), alpha)
+      yield Pair(result_name(path), x, measure(x, number), alpha, form, size)
+    number += 1
 
 
 def square_pairs(
@@ -164,21 +177,24 @@ def square_pairs(
   """
   for path, image, alpha in read_images(folder, skipped):
     if alpha is not None:
-      alpha = preprocess(alpha, image_size, resize, str(path))[..., 0]
+      alpha = preprocess(alpha, image_size, resize, str(path))[..., 0].astype(np.float32) / 255
     x = preprocess(image, image_size, resize, str(path)).astype(np.float32) / 255
     yield Pair(result_name(path), x, np.asarray(degrade(x[None]))[0], alpha)
 
 
-def bicubic_measure(scale: int) -> Callable[[Image.Image], np.ndarray]:
+def bicubic_measure(scale: int) -> Callable[[np.ndarray, int], np.ndarray]:
   """Pillow's bicubic reduction to 8 bits, the degradation that the published networks were trained for."""
 
-  def measure(image):
+  def measure(x, number=0):
+    del number
+    image = Image.fromarray(eight_bits(x))
     return to_float(image.resize((image.width // scale, image.height // scale), Image.Resampling.BICUBIC))
 
   return measure
 
 
 def _central(image, side):
-  width, height = (min(side, length) for length in image.size)
-  left, top = (image.width - width) // 2, (image.height - height) // 2
-  return image.crop((left, top, left + width, top + height))
+  """The middle of [H,W,...]."""
+  rows, columns = (min(side, length) for length in image.shape[:2])
+  top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
+  return image[top : top + rows, left : left + columns]

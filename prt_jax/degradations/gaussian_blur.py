@@ -3,10 +3,10 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.degradations.linear import LinearDegradation
+from prt_jax.degradations.separable import both_ways
 from prt_jax.errors import UserError
 
 TRUNCATE = 4  # standard deviations at which the kernel ends, as in scipy.ndimage
@@ -49,20 +49,14 @@ class GaussianBlur(LinearDegradation):
     """The blurred images, [B,H,W,C] of any size."""
     _, height, width, _ = x.shape
     rows, columns = _blur_matrix(height, self.blur_sigma), _blur_matrix(width, self.blur_sigma)
-    return _both_ways(rows, x, columns)
+    return both_ways(rows, x, columns)
 
   def pseudo_inverse(self, residual: jax.Array) -> jax.Array:
     """The damped one, in closed form: rows and columns have the same eigenvectors, a blur of both their products."""
     gains, vectors = np.linalg.eigh(_blur_matrix(self.image_size, self.blur_sigma))
     gains = gains[:, None] * gains
     kept = np.asarray(gains / (gains**2 + self.damping), np.float32)[:, :, None]
-    return _both_ways(vectors, kept * _both_ways(vectors.T, residual, vectors.T), vectors)
-
-
-def _both_ways(rows: np.ndarray, x: jax.Array, columns: np.ndarray) -> jax.Array:
-  """Matrices times the columns and the rows of images [B,H,W,C]."""
-  matrices = rows.astype(np.float32), columns.astype(np.float32)
-  return jnp.einsum("ih,jw,bhwc->bijc", *matrices, x, precision=jax.lax.Precision.HIGHEST)
+    return both_ways(vectors, kept * both_ways(vectors.T, residual, vectors.T), vectors)
 
 
 def _blur_matrix(size: int, sigma: float) -> np.ndarray:

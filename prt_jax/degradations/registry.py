@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prt_jax.degradations.chain import LINKS, constructor_of_chain, is_chain
 from prt_jax.degradations.degradation import Degradation
 from prt_jax.degradations.denoising import Denoising
 from prt_jax.degradations.first_coordinate import FirstCoordinate
@@ -43,6 +44,10 @@ def make_degradation(degradation_config: Mapping[str, Any], image_size: int) -> 
   if noise_std < 0:
     raise UserError(f"degradation.noise_std={noise_std} is negative: use 0 for a noiseless measurement")
   consistency = degradation_config.get("consistency", "exact")
+  if noise_std and "noise_std" not in taken:
+    raise UserError(
+      f"degradation.noise_std={noise_std}: {kind} has its noise in itself: end it with +noise:{noise_std}"
+    )
   if consistency not in ("exact", "statistical"):
     raise UserError(f"degradation.consistency={consistency!r} is unknown: choose exact or statistical")
   if consistency == "statistical" and "consistency" not in taken:
@@ -60,13 +65,16 @@ def fields_of(degradation_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def constructor_of(kind: str) -> Callable[..., Degradation]:
-  """The constructor of a kind of DEGRADATIONS, or package.module:NAME; UserError where there is none."""
+  """The constructor of a kind of DEGRADATIONS, a chain, or package.module:NAME; UserError where there is none."""
   if kind in DEGRADATIONS:
     return DEGRADATIONS[kind]
+  if is_chain(kind):
+    return constructor_of_chain(kind)
   if ":" in kind:
     return import_function(kind)
   raise UserError(
-    f"degradation.kind={kind!r} is unknown: choose one of {', '.join(DEGRADATIONS)}, or package.module:NAME"
+    f"degradation.kind={kind!r} is unknown: choose one of {', '.join(DEGRADATIONS)}, a chain "
+    f"(NAME:VALUE+NAME:VALUE of {', '.join(LINKS)}), or package.module:NAME"
   )
 
 

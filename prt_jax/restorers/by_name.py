@@ -1,4 +1,4 @@
-"""Restorers that a command names: a published network, a workdir of prt_jax, or package.module:function."""
+"""Restorers that a command names: a published network, a file by spandrel, a workdir, or package.module:function."""
 
 import pathlib
 
@@ -7,22 +7,40 @@ from prt_jax.importing import import_function
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
+DEFAULT_SCALE = 4  # of networks whose file does not say it
 
-def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None = None) -> Restorer:
+
+def load_restorer(
+  name: str, *, checkpoint=None, scale: int | None = None, key: str | None = None, res_scale: float | None = None,
+  device: str | None = None,
+) -> Restorer:
   """The restorer that --restorer=NAME means.
 
   Args:
-    name: a key of ARCHITECTURES; a folder that a training run left (its workdir); or package.module:function, which
-      is imported and must be a function of y, a Restorer or a PyTorch module.
-    checkpoint, scale, key: of a published network; see registry.load_network.
+    name: a key of ARCHITECTURES; spandrel; a folder that a training run left (its workdir); or package.module:function,
+      which is imported and must be a function of y, a Restorer or a PyTorch module.
+    checkpoint, key: weights of a published network, or a file for spandrel; see registry.load_network.
+    scale: magnification of a published network; None: DEFAULT_SCALE. spandrel reads it off the file.
+    res_scale: of an edsr; see registry.load_network.
+    device: PyTorch's, of what spandrel loads: "cpu" or "cuda".
 
   Raises:
     UserError: none of these, or one that does not load.
   """
   if name in ARCHITECTURES:
-    return load_network(name, checkpoint, scale, key)
+    return load_network(name, checkpoint, DEFAULT_SCALE if scale is None else scale, key, res_scale)
+  if res_scale is not None:
+    raise UserError(f"--res_scale is for edsr: leave it out with --restorer={name}")
+  if name == "spandrel":
+    from prt_jax.restorers.spandrel_networks import load_spandrel
+
+    restorer = load_spandrel(checkpoint, key, device)
+    if scale not in (None, restorer.scale):
+      raise UserError(f"--scale={scale}: {checkpoint} holds {restorer.name}: leave --scale out")
+    return restorer
   if checkpoint:
-    raise UserError(f"--checkpoint is for {', '.join(ARCHITECTURES)}: leave it out with --restorer={name}")
+    known = ", ".join(ARCHITECTURES)
+    raise UserError(f"--checkpoint is for {known} and spandrel: leave it out with --restorer={name}")
   if pathlib.Path(name).expanduser().is_dir():
     from prt_jax.restorers.from_run import load_run  # and with it all that trains
 
@@ -30,6 +48,27 @@ def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None
   if ":" in name:
     return as_restorer(import_function(name), name=name)
   raise UserError(
-    f"--restorer={name} is none of {', '.join(ARCHITECTURES)}, no workdir of a training run, "
-    "and no package.module:function"
+    f"--restorer={name} is none of {', '.join(ARCHITECTURES)}, spandrel, no workdir of a training run, "
+    "and no package.module:function; --restorer=help says what each needs"
   )
+
+
+def describe_restorers() -> str:
+  """What --restorer=help prints: what is known, and what each needs."""
+  names = {}
+  for name, architecture in ARCHITECTURES.items():
+    names.setdefault(architecture, []).append(name)
+  rows = [
+    (", ".join(own), f"{architecture.title}, {' '.join(f'x{scale}' for scale in architecture.scales)}: "
+     + ("needs nothing" if architecture.title == "bicubic" else "--checkpoint=FILE --scale=N"))
+    for architecture, own in names.items()
+  ]  # fmt: skip
+  rows += [
+    ("spandrel", "whatever spandrel recognises, scale and channels read from the file: --checkpoint=FILE, and "
+     "pip install 'prt_jax[spandrel]'"),
+    ("a workdir", "a training run of prt_jax: runs/sr16-stochastic-robust, say"),
+    ("package.module:NAME", "a function of y [B,h,w,3] in JAX, a Restorer, or a PyTorch module (deepinv's, "
+     "transformers', diffusers', your own); docs/restorers.md has examples"),
+  ]  # fmt: skip
+  width = max(len(name) for name, _ in rows)
+  return "\n".join(["--restorer=", *(f"  {name:<{width}}  {what}" for name, what in rows)])

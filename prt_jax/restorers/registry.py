@@ -5,10 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from prt_jax.degradations.bicubic import reduction_norm
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
-from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample, bicubic_norm
-from prt_jax.restorers.networks.architecture import Architecture, load_params
+from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
+from prt_jax.restorers.networks.architecture import Architecture, Stored, load_params, mismatch
 from prt_jax.restorers.networks.carn import CARN_M
 from prt_jax.restorers.networks.compact import COMPACT
 from prt_jax.restorers.networks.edsr import EDSR
@@ -34,6 +35,15 @@ ARCHITECTURES: dict[str, Architecture] = {
   "edsr": EDSR,
   "srflow": SRFLOW,
 }
+
+
+def recognise(state: Stored) -> str:
+  """The flags that load a state dict as one of ARCHITECTURES, "--restorer=imdn --scale=4"; "" where it is none."""
+  for name, architecture in ARCHITECTURES.items():
+    for scale in architecture.scales if architecture is not BICUBIC else ():
+      if not mismatch(architecture, state, scale):
+        return f"--restorer={name} --scale={scale}"
+  return ""
 
 
 def load_network(
@@ -78,7 +88,10 @@ def load_network(
     apply=apply,
     params=params,
     draw_noise=draw_noise if architecture.noise_shapes else None,
-    degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale), bicubic_norm(scale)),
+    degradation=FunctionDegradation(
+      functools.partial(bicubic_downsample, factor=scale), reduction_norm(bicubic_downsample, scale)
+    ),
     multiple=architecture.multiple,
+    scale=scale,
     identity=f"{name} x{scale}",
   )

@@ -30,6 +30,9 @@ class Restorer:
     apply_seeds: (params, y, z with leaves [S, ...]) -> [S,B,H,W,3], where a net has its own way through all draws at
       once; None: apply under vmap.
     multiple: h and w must be multiples of it.
+    min_side: and no smaller than it.
+    square: and equal; any_size.any_size lifts these three.
+    scale: by how much x is larger than y along both sides; 0 = not known before it is called.
     image_size: side of the square images that it was made for; 0 = any size.
     pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
     training_attack: of a run: {"eps", "num_steps", "learning_rate"} of the search that it was, or would be, trained
@@ -46,6 +49,9 @@ class Restorer:
   traceable: bool = True
   apply_seeds: Callable[[Any, jax.Array, Any], jax.Array] | None = None
   multiple: int = 1
+  min_side: int = 1
+  square: bool = False
+  scale: int = 0
   image_size: int = 0
   pixel_range: str = "0..1"
   training_attack: dict | None = None
@@ -150,8 +156,8 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
 
   Args:
     function: a Restorer, a function of y, a function of (y, z), a PyTorch module (on its own device; called
-      module(y, z) where draw_noise is given, see TorchRestorer), or a descriptor of spandrel's, which has one. Further
-      arguments keep their defaults.
+      module(y, z) where draw_noise is given, see TorchRestorer) or a functools.partial of one, or a descriptor of
+      spandrel's. Further arguments keep their defaults.
     name, draw_noise: see Restorer. degrade: x -> y without noise, or None.
       Noise goes to a function with draw_noise alone, as its second argument.
 
@@ -164,15 +170,18 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
     raise UserError(f"{name or function.__name__} is a class: give an object of it, with its arguments and weights")
   if not callable(function):
     raise UserError(f"{function!r} is no restorer: give a function of y [B,h,w,3], or of (y, z)")
-  name = name or getattr(function, "__name__", type(function).__name__)
   described = all(hasattr(function, attribute) for attribute in ("model", "input_channels", "output_channels"))
   if described and not hasattr(function, "forward"):
-    # A descriptor of spandrel's: its own call has no gradient and clips, its module is what it describes.
-    sizes = getattr(function, "size_requirements", None)
-    restorer = as_restorer(function.model, name=name, draw_noise=draw_noise, degrade=degrade)
-    return dataclasses.replace(restorer, multiple=getattr(sizes, "multiple_of", 1))
-  is_module = type(function).__module__.startswith("torch.") or hasattr(function, "state_dict")
-  needed, possible = _positional_arguments(function.forward if is_module else function)
+    from prt_jax.restorers.any_size import any_size
+    from prt_jax.restorers.spandrel_networks import from_descriptor
+
+    restorer = any_size(from_descriptor(function))
+    own = {"name": name, "degradation": degrade and FunctionDegradation(degrade)}
+    return dataclasses.replace(restorer, **{field: value for field, value in own.items() if value})
+  name = name or getattr(function, "__name__", type(function).__name__)
+  inner = function.func if isinstance(function, functools.partial) else function
+  is_module = type(inner).__module__.startswith("torch.") or hasattr(inner, "state_dict")
+  needed, possible = _positional_arguments(function.forward if inner is function and is_module else function)
   if possible == 0:
     raise UserError(f"{name} takes no argument: give what it returns, if that is a function of y [B,h,w,3]")
   if needed > (1 if draw_noise is None else 2):

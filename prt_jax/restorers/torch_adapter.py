@@ -6,6 +6,7 @@ not under jax.jit, jax.vmap or jax.jvp. attacks.ifgsm and the audit know this by
 """
 
 import contextlib
+import functools
 from typing import Any
 
 import jax
@@ -13,12 +14,21 @@ import jax.numpy as jnp
 
 from prt_jax.errors import UserError
 
+# Where libraries that return an object have the image in it: transformers' super-resolution, diffusers' autoencoders.
+IMAGE_FIELDS = ("reconstruction", "sample")
+
+
+def torch_device(platform: str | None) -> str | None:
+  """PyTorch's name of a platform of JAX's (devices.PLATFORMS): "cpu" or "cuda"; None = where the weights are."""
+  return {None: None, "cpu": "cpu", "gpu": "cuda", "tpu": "cpu"}[platform]
+
 
 class TorchRestorer:
   """restore(y, z) -> x around a PyTorch module that maps [B,3,h,w] to [B,3,H,W].
 
   Args:
-    module: torch.nn.Module, or any function of tensors. A module computes in evaluation mode and is left in the mode
+    module: torch.nn.Module, a functools.partial of one, or any function of tensors; it returns the images, or an object
+      that has them as one of IMAGE_FIELDS. A module computes in evaluation mode and is left in the mode
       that each of its parts was in; its parameters are used as constants, and their type is that of its input (half
       precision rounds, and the rounding counts as change). A stochastic one is called module(y, z), where z's leaves
       arrive as tensors in the layout they have.
@@ -33,9 +43,10 @@ class TorchRestorer:
       import torch
     except ImportError:
       raise UserError("a PyTorch restorer needs PyTorch: pip install torch") from None
-    self._is_module = isinstance(module, torch.nn.Module)
-    if self._is_module and device:
-      module = module.to(device)
+    inner = module.func if isinstance(module, functools.partial) else module
+    self._weights = inner if isinstance(inner, torch.nn.Module) else None
+    if self._weights is not None and device:
+      self._weights.to(device)
     self._torch, self._module, self._device, self._stochastic = torch, module, device, stochastic
     self._restore = jax.custom_vjp(self._forward)
     self._restore.defvjp(self._forward_with_graph, self._backward)
@@ -70,6 +81,8 @@ class TorchRestorer:
     with self._evaluating():
       x = self._module(*arguments)
     if not isinstance(x, self._torch.Tensor):
+      x = next((getattr(x, name) for name in IMAGE_FIELDS if hasattr(x, name)), x)
+    if not isinstance(x, self._torch.Tensor):
       raise UserError(
         f"the PyTorch restorer returns a {type(x).__name__}: let a module around it return the images alone, [B,3,H,W]"
       )
@@ -82,10 +95,10 @@ class TorchRestorer:
   @contextlib.contextmanager
   def _evaluating(self):
     """The module in evaluation mode; each part of it is in its own again afterwards."""
-    modes = [(part, part.training) for part in self._module.modules()] if self._is_module else []
+    modes = [(part, part.training) for part in self._weights.modules()] if self._weights is not None else []
     try:
       if modes:
-        self._module.eval()
+        self._weights.eval()
       yield
     finally:
       for part, training in modes:
@@ -93,7 +106,8 @@ class TorchRestorer:
 
   def _of_parameters(self, attribute, default):
     """The dtype or device of the module's first number in floating point."""
-    tensors = [*self._module.parameters(), *self._module.buffers()] if self._is_module else []
+    weights = self._weights
+    tensors = [] if weights is None else [*weights.parameters(), *weights.buffers()]
     return next((getattr(tensor, attribute) for tensor in tensors if tensor.is_floating_point()), default)
 
   def _to_torch(self, array):

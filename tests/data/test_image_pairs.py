@@ -33,11 +33,15 @@ def test_the_differentiable_degradation_is_pillows_before_rounding(folder):
   np.testing.assert_allclose(np.clip(ours, 0, 1), pair.y, atol=1.1 / 255)
 
 
-def test_multiples_of_the_measurement(folder):
-  (pair,) = [p for p in read_pairs(folder, Reading(4, 2, mod_crop=True), bicubic_measure(4)) if p.name == "b"]
-  assert pair.y.shape == (20, 24, 3)
-  with pytest.raises(UserError, match="which 8 does not divide"):
-    list(read_pairs(folder, Reading(4, 2), bicubic_measure(4)))
+def test_originals_are_mirrored_until_the_scale_divides_them(folder):
+  """66x70 at x4: 68x72, the last rows again in reverse; what was added is known."""
+  pair = next(iter(read_pairs(folder, Reading(4), bicubic_measure(4))))
+  assert (pair.x.shape, pair.y.shape, pair.size) == ((68, 72, 3), (17, 18, 3), (66, 70))
+  np.testing.assert_array_equal(pair.x[66:], pair.x[64:66][::-1])
+  np.testing.assert_array_equal(pair.x[:, 70:], pair.x[:, 68:70][:, ::-1])
+  whole = next(iter(read_pairs(folder, Reading(1), None)))
+  np.testing.assert_array_equal(pair.x[:66, :70], whole.y)
+  assert whole.size is None
 
 
 def test_images_are_read_as_training_reads_them(tmp_path):
@@ -47,7 +51,7 @@ def test_images_are_read_as_training_reads_them(tmp_path):
   exif[0x0112] = 6  # to be turned by 90 degrees
   Image.fromarray((ramp // 257).astype(np.uint8)[:, :48]).save(tmp_path / "turned.png", exif=exif)
   deep, turned = read_pairs(tmp_path, Reading(1), None)
-  np.testing.assert_allclose(deep.y[..., 0], ramp / 65_535, atol=0.51 / 255)
+  np.testing.assert_allclose(deep.y[..., 0], ramp / 65_535, atol=1e-6)
   assert turned.y.shape == (48, 64, 3)
   (tmp_path / "damaged.png").write_bytes((tmp_path / "16-bit.png").read_bytes()[:200])
   with pytest.raises(UserError, match=r"damaged\.png"):

@@ -1,6 +1,8 @@
 """A PyTorch module behind a JAX gradient: the same numbers as the module ported, through the attack too."""
 
 import copy
+import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +125,49 @@ def test_the_jacobian_of_a_module_is_that_of_its_port(module, ported, y):
 def test_a_module_is_adapted_by_its_class(module):
   assert not as_restorer(module).traceable
   assert as_restorer(lambda y: y).traceable
+
+
+@pytest.mark.parametrize("field", ["reconstruction", "sample"])
+def test_the_image_of_an_output_object_is_taken(field, module, y):
+  """As transformers' super-resolution and diffusers' autoencoders return them."""
+
+  class Wrapped(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.inner = module
+
+    def forward(self, y, return_dict=True):
+      return types.SimpleNamespace(**{field: self.inner(y)})
+
+  np.testing.assert_array_equal(as_restorer(Wrapped()).restore(y, None), as_restorer(module).restore(y, None))
+
+
+def test_other_output_objects_are_refused(y):
+  class Wrapped(torch.nn.Module):
+    def forward(self, y):
+      return {"image": y}
+
+  with pytest.raises(UserError, match="returns a dict: let a module around it return the images alone"):
+    as_restorer(Wrapped()).restore(y, None)
+
+
+def test_arguments_of_a_module_are_bound_by_partial(y):
+  """As a denoiser of deepinv's takes its noise level; in half precision, in evaluation mode, with a gradient."""
+
+  class Denoiser(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.weight = torch.nn.Parameter(torch.tensor(2.0, dtype=torch.float16))
+
+    def forward(self, y, sigma):
+      assert not self.training and y.dtype == torch.float16
+      return self.weight * sigma * y
+
+  denoiser = Denoiser()
+  restorer = as_restorer(functools.partial(denoiser, sigma=0.25), name="denoiser")
+  np.testing.assert_allclose(restorer.restore(y, None), y / 2, atol=1e-3)
+  np.testing.assert_allclose(jax.grad(lambda y: restorer.restore(y, None).sum())(y), 0.5, atol=1e-3)
+  assert denoiser.training and not restorer.traceable
 
 
 def test_a_module_without_gradients_is_refused(module, y):
@@ -276,14 +321,14 @@ def test_the_ways_out():
 
 def test_a_descriptor_of_spandrel(module, y):
   class Sizes:
-    minimum, multiple_of, square = 0, 4, False
+    minimum, multiple_of, square = 0, 2, False
 
   class Descriptor:
     """As spandrel has it: the call clips in place and records nothing for gradients."""
 
     def __init__(self, model):
       self.model, self.scale, self.input_channels, self.output_channels = model, 2, 3, 3
-      self.size_requirements = Sizes()
+      self.size_requirements, self.purpose, self.architecture = Sizes(), "SR", types.SimpleNamespace(name="Mine")
 
     @torch.inference_mode()
     def __call__(self, image):
@@ -291,5 +336,5 @@ def test_a_descriptor_of_spandrel(module, y):
       return self.model(image).clamp_(0, 1)
 
   descriptor = Descriptor(module)
-  assert as_restorer(descriptor).multiple == 4
+  assert as_restorer(descriptor).name == "Mine x2" and as_restorer(descriptor, name="a").name == "a"
   assert audit(descriptor, y, **QUICK)["robustness"] == audit(module, y, **QUICK)["robustness"]

@@ -1,0 +1,150 @@
+"""The networks that spandrel recognises (some 40 architectures), with their own weights and their own gradients.
+
+spandrel reads scale, channels and sizes off the tensors of a file, which io/weight_files/torch_checkpoint.py reads:
+nothing in it is executed.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from prt_jax.errors import UserError, quote
+from prt_jax.io.weight_files.stored_tensor import read_all
+from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
+from prt_jax.restorers.bicubic import bicubic_downsample
+from prt_jax.restorers.registry import recognise
+from prt_jax.restorers.restorer import FunctionDegradation, Restorer, as_restorer, per_channel
+from prt_jax.restorers.torch_adapter import TorchRestorer
+from prt_jax.restorers.torchvision_operators import import_torchvision
+
+_PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.", "net_g.")  # of what trainers wrap a network in
+
+
+def load_spandrel(checkpoint, key: str | None = None, device: str | None = None) -> Restorer:
+  """The network in a file, computed in float32.
+
+  Args:
+    checkpoint: a file of torch.save, or .safetensors.
+    key: which state dict, where the file holds several ("params_ema").
+    device: PyTorch's, "cpu" or "cuda".
+
+  Raises:
+    UserError: spandrel is not installed; an unreadable file; a network that spandrel does not recognise, or that does
+      not map pictures to pictures.
+  """
+  if not checkpoint:
+    raise UserError("--restorer=spandrel needs a network: pass --checkpoint=FILE (.pth, .safetensors)")
+  spandrel = import_spandrel()
+  with open_state_dict(checkpoint, key) as tensors:
+    state = _inner(read_all(tensors, checkpoint))
+  try:
+    descriptor = spandrel.ModelLoader().load_from_state_dict(_tensors(state))
+  except spandrel.UnsupportedModelError:
+    if flags := recognise(state):
+      raise UserError(f"{checkpoint} is no network that spandrel knows, but one of prt_jax's own: {flags}") from None
+    first = next(iter(state))
+    raise UserError(
+      f"{checkpoint} is no network that spandrel knows; its first tensor is {first} {state[first].shape}: write a "
+      "function of y that builds it, and name that by --restorer=package.module:function"
+    ) from None
+  except Exception as error:  # an architecture's own reading of tensors that are almost its own
+    raise UserError(f"spandrel cannot build the network of {checkpoint} ({quote(error)})") from error
+  restorer = from_descriptor(descriptor, device)
+  return dataclasses.replace(restorer, identity=f"{restorer.name}, {_digest(state)}")
+
+
+def import_spandrel() -> Any:
+  """The package, with the architectures of spandrel_extra_arches where that is installed. UserError without it."""
+  try:
+    import_torchvision()
+    import spandrel
+  except ImportError as error:
+    raise UserError(f"--restorer=spandrel needs {error.name}: pip install 'prt_jax[spandrel]'") from None
+  from prt_jax.restorers.networks.torch_safmn import SAFMNOfNTIRE2023
+
+  spandrel.MAIN_REGISTRY.add(spandrel.ArchSupport.from_architecture(SAFMNOfNTIRE2023()), ignore_duplicates=True)
+  with contextlib.suppress(ImportError):  # networks whose licences forbid some uses, for those who have installed them
+    importlib.import_module("spandrel_extra_arches").install(ignore_duplicates=True)
+  return spandrel
+
+
+def from_descriptor(descriptor: Any, device: str | None = None) -> Restorer:
+  """A network that spandrel describes (an ImageModelDescriptor).
+
+  The descriptor's own call has no gradient and clips; what it calls, without these, is called here, on one image at a
+  time, as it is specified. Networks of one channel restore R, G and B alike.
+
+  Raises:
+    UserError: a network that needs a mask beside the picture, or whose channels are neither 1 nor 3 on both sides.
+  """
+  name = f"{descriptor.architecture.name} x{descriptor.scale}"
+  if descriptor.purpose == "Inpainting":
+    raise UserError(f"{name} is asked with a mask beside the picture, which no measurement here has: {_OWN_FUNCTION}")
+  channels = descriptor.input_channels, descriptor.output_channels
+  if channels not in ((1, 1), (3, 3)):
+    raise UserError(f"{name} makes {channels[1]} channels of {channels[0]}, and pictures here are RGB: {_OWN_FUNCTION}")
+  module = _as_module(descriptor)
+  if device:
+    module = module.to(device)
+  restorer = as_restorer(TorchRestorer(module), name=name)
+  if channels == (1, 1):
+    restorer = per_channel(restorer)
+  sizes = descriptor.size_requirements
+  restorer = dataclasses.replace(
+    restorer, multiple=sizes.multiple_of, min_side=max(1, sizes.minimum), square=sizes.square, scale=descriptor.scale
+  )
+  if descriptor.scale == 1:
+    return restorer  # what it undoes, noise or compression, its file does not say
+  degrade = functools.partial(bicubic_downsample, factor=descriptor.scale)
+  return dataclasses.replace(restorer, degradation=FunctionDegradation(degrade))
+
+
+_OWN_FUNCTION = "let a function of y give it what it needs, and name that by --restorer=package.module:function"
+
+
+def _as_module(descriptor):
+  """What a descriptor calls, as a module of its network's parameters."""
+  import torch
+
+  # Some networks return a tuple, or want a noise level: the descriptor alone knows, in an attribute of its own.
+  call = getattr(descriptor, "_call_fn", None) or (lambda model, image: model(image))
+
+  class Described(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.model = descriptor.model
+
+    def forward(self, y):
+      return torch.cat([call(self.model, image[None]) for image in y])
+
+  return Described().float()
+
+
+def _inner(state):
+  """The tensors without what a trainer wrapped around all of their names."""
+  for prefix in _PREFIXES:
+    if all(name.startswith(prefix) for name in state):
+      state = {name.removeprefix(prefix): array for name, array in state.items()}
+  return state
+
+
+def _tensors(state):
+  """As PyTorch's, floats in float32: half precision is how a file is stored, not how it must be computed."""
+  import torch
+
+  arrays = {n: a if a.dtype.kind in "iub" else np.asarray(a, np.float32) for n, a in state.items()}
+  return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def _digest(state: Mapping[str, np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for name, array in state.items():
+    digest.update(f"{name} {array.dtype} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+  return digest.hexdigest()
