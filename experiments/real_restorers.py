@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.command import run_command
-from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
 from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.errors import UserError
@@ -60,7 +59,6 @@ def main() -> None:
   parser.add_argument("--report_only", action="store_true")
   parser.add_argument("--psnr_only", action="store_true", help="attack nothing: PSNR-Y of every network alone")
   arguments = parser.parse_args()
-  devices.use_all_cores(64)
   if arguments.weights is None and not arguments.report_only:
     raise UserError("--weights=DIR is missing: the folder of the networks' checkpoints")
   if arguments.psnr_only:

@@ -142,7 +142,7 @@ def base():
   # 0 = none.
   evaluation.curve_num_examples = 256
   evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255
-  evaluation.curve_num_steps = 50  # steps of I-FGSM; the stronger one takes a fifth more
+  evaluation.curve_num_steps = 50  # steps of I-FGSM; each of the stronger one's starts takes a fifth more
   evaluation.num_jacobian_steps = 10  # power iterations for the Jacobian's norm; 0 = none
   return config
 

@@ -194,9 +194,6 @@ def test_whatever_measures_a_restorer_asks_for_float32():
     "Jacobian bound": lambda restorer: lipschitz.jacobian_lower_bound(restorer.restore, y, z[0], key, num_steps=1),
     "decision": lambda restorer: decision_attack(restorer.restore, classify, y, z, target=1, num_steps=1),
     "one restoration": lambda restorer: checked_calls.restore_all(restorer.restore, y, z),
-    "one attack": lambda restorer: checked_calls.attack(
-      restorer.restore, y, y.repeat(2, 1).repeat(2, 2)[None], z, key, alpha=0.1, num_steps=1
-    ),
   }
   for name, measure in measures.items():
     fresh = as_restorer(lambda y, z: restore(y, z), draw_noise=draw_noise, degrade=degrade)  # not yet compiled

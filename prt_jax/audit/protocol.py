@@ -12,7 +12,7 @@ class Protocol:
   """Attributes:
   alphas: sup-norm bounds of the attacks, pixels in [0, 1].
   num_steps: of I-FGSM.
-  num_strong_steps: of the stronger attack beside it (attacks/table.py); None: a fifth more; 0 = leave it out.
+  num_strong_steps: of each start of the stronger attack beside it (attacks/table.py); None: a fifth more; 0 = none.
   num_seeds: draws of Z of a stochastic restorer, in attacks and diversity (paper A: 10).
   num_std_seeds: draws for the per-pixel standard deviation; None: num_seeds.
   num_restarts: attacks from different starts; the strongest counts.

@@ -69,10 +69,8 @@ def named_measuring(name: str, scale: int, noise_std: float | None, seed: int = 
     norm = reduction_norm(BICUBICS[name], scale)
     return Measuring(_with_noise(clean, noise_std, seed), degrade, scale, noise_std, name, norm)
   if name == "none":
-    if scale == 1:
-      return Measuring(None, None, 1, noise_std, name)
-    degrade, norm = functools.partial(bicubic_downsample, factor=scale), reduction_norm(bicubic_downsample, scale)
-    return Measuring(None, degrade, 1, noise_std, name, norm)
+    degrade = functools.partial(bicubic_downsample, factor=scale) if scale > 1 else None
+    return Measuring(None, degrade, 1, noise_std, name, degrade and reduction_norm(bicubic_downsample, scale))
   kind, *settings = name.split(",")
   kind = "super_resolution" if kind == "block_average" else kind
   if is_chain(name):

@@ -196,8 +196,8 @@ def load_one_by_one(arguments) -> Loaded:
     measuring = named_measuring(name, scale, noise_std, arguments.seed)
     _check_scales(restorer, name, measuring)
     identity = restorer.identity and measuring.identity and f"{restorer.identity}, {measuring.identity}"
-    noise_std, degrade = measuring.noise_std, measuring.degrade
-    degradation = degrade and FunctionDegradation(degrade, measuring.norm)
+    noise_std = measuring.noise_std
+    degradation = measuring.degrade and FunctionDegradation(measuring.degrade, measuring.norm)
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)

@@ -33,11 +33,12 @@ def matlab_downsample(x: jax.Array, factor: int) -> jax.Array:
   return both_ways(_matlab_matrix(height, factor), x, _matlab_matrix(width, factor))
 
 
-def reduction_norm(reduce: Callable, factor: int) -> float:
-  """The largest singular value of one of these reductions (x, factor) -> y, which treat rows and columns alike."""
-  lines = np.eye(32 * factor, dtype=np.float32)[:, :, None, None]
-  reduced = np.asarray(reduce(np.broadcast_to(lines, (*lines.shape[:2], factor, 1)), factor), np.float64)
-  return float(np.linalg.norm(reduced[:, :, 0, 0], 2)) ** 2
+def reduction_norm(reduce: Callable[[jax.Array, int], jax.Array], factor: int) -> float:
+  """||D|| of a reduction that treats rows and columns alike: the square of what it does to lines of 32 pixels out."""
+  size = 32 * factor
+  lines = np.broadcast_to(np.eye(size, dtype=np.float32)[:, :, None, None], (size, size, 8 * factor, 1))
+  rows = np.asarray(reduce(lines, factor), np.float64)[:, :, 0, 0]
+  return float(np.linalg.norm(rows, 2)) ** 2
 
 
 def _matlab_matrix(size: int, factor: int) -> np.ndarray:

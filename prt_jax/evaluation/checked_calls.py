@@ -1,4 +1,4 @@
-"""A restorer called and checked, whoever wrote it: what it does wrong becomes one line; and one attack on it."""
+"""A restorer called and checked, whoever wrote it: what it does wrong becomes one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
-from prt_jax.errors import NO_GRADIENT, UserError, quote
-from prt_jax.evaluation.measures import Sample, Settings, compute
+from prt_jax.attacks import compiled_restore_seeds, first_draw, restore_seeds
+from prt_jax.errors import UserError, quote
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 from prt_jax.restorers.diagnosis import diagnose
@@ -80,66 +79,3 @@ def check_same(x: jax.Array, again: jax.Array) -> None:
       "the restorer gives different outputs for one input: it draws noise of its own (dropout that is left on, "
       "torch.randn, numpy.random). Switch it off, or take it as an argument: a function of (y, z), with draw_noise"
     )
-
-
-def check_gradient(restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array, alpha: float) -> None:
-  """Refuses a restorer that an attack by gradients cannot see, lest it be called robust.
-
-  Args:
-    restore, y, z, alpha: as in attack.
-    x: the restorations of y.
-    delta: what ifgsm has found.
-
-  Raises:
-    UserError: the gradient was NaN or inf; or it was zero at every step (delta is where it started), though a
-      random change of the measurement changes the output.
-  """
-  if not jnp.isfinite(delta).all():
-    raise UserError(f"the restorer's gradient is NaN or inf for a measurement {y.shape}: it cannot be attacked")
-  if jnp.abs(delta).max() > 1.01 * START_SHARE * alpha:
-    return
-  signs = jax.random.rademacher(jax.random.key(0), y.shape, y.dtype)
-  if (restore_all(restore, y + alpha * signs, z) != x).any():
-    raise UserError(NO_GRADIENT)
-
-
-@in_float32
-def attack(
-  restore, y: jax.Array, x: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int, num_restarts: int = 1
-) -> tuple[dict[str, float], jax.Array, jax.Array]:
-  """The strongest of num_restarts I-FGSM attacks, by the change of the output.
-
-  Args:
-    restore, y, z: as in attacks.ifgsm, y [1,h,w,C].
-    x: the restorations of y, from restore_all(restore, y, z).
-    key: a typed key for the starts.
-    alpha: sup-norm bound, pixels in [0, 1].
-    num_steps: T.
-
-  Returns:
-    ({"input_psnr_db": PSNR(y + delta, y), "output_psnr_db": mean over the seeds of PSNR(f(y + delta, Z), f(y, Z)), each
-    at most PSNR_CAP,
-    "lipschitz": the largest ||f(y + delta, Z) - f(y, Z)|| / ||delta|| of the seeds}, y + delta, f(y + delta, Z)).
-    The output PSNR is of the pictures, clipped to [0, 1] (a network without a last activation can be driven
-    thousands of times beyond); the Lipschitz bound is of the function, not clipped, and lowered by float32's rounding.
-
-  Raises:
-    UserError: as restore_all and check_gradient.
-  """
-  found = []
-  for restart in range(num_restarts):
-    with in_restorers_code(restore, y, first_draw(z)):
-      delta = ifgsm(restore, y, z, jax.random.fold_in(key, restart), alpha=alpha, num_steps=num_steps)
-    check_gradient(restore, y, x, z, delta, alpha)
-    attacked_y = y + delta
-    attacked_x = restore_all(restore, attacked_y, z)
-    values = _changes(Sample(y, x, attacked_y=attacked_y, attacked=attacked_x))
-    change = {name: float(values[name][0]) for name in ("input_psnr_db", "output_psnr_db")}
-    change["lipschitz"] = float(values["lipschitz_worst_draw"][0])
-    found.append((change, attacked_y, attacked_x))
-  return min(found, key=lambda result: result[0]["output_psnr_db"])
-
-
-@jax.jit
-def _changes(sample):
-  return compute(("input_psnr_db", "output_psnr_db", "lipschitz_worst_draw"), Settings(), sample)

@@ -13,7 +13,6 @@ from prt_jax.audit import Auditor, Pictures, Protocol, audit, joint_index
 from prt_jax.data.image_pairs import Pair
 from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
-from prt_jax.evaluation.checked_calls import attack, restore_all
 from prt_jax.evaluation.measures import psnr_y
 from prt_jax.evaluation.store import Store
 from prt_jax.reporting.audit_report import render
@@ -124,12 +123,8 @@ def test_restarts_keep_the_strongest(y):
   def wavy(y, z):
     return jnp.sin(60 * upsample(y))
 
-  one = jnp.asarray(y[:1])
-  z = jnp.zeros((1, 1))
-  x = restore_all(wavy, one, z)
-  arguments = {"alpha": 0.05, "num_steps": 2}
-  weak = attack(wavy, one, x, z, jax.random.key(0), num_restarts=1, **arguments)[0]
-  strong = attack(wavy, one, x, z, jax.random.key(0), num_restarts=4, **arguments)[0]
+  fields = {"alphas": (0.05,), "num_steps": 2, "num_strong_steps": 0, "num_jacobian_steps": 0}
+  weak, strong = (audit(wavy, y[:1], num_restarts=number, **fields)["robustness"][0] for number in (1, 4))
   assert strong["output_psnr_db"] <= weak["output_psnr_db"]
 
 

@@ -1,5 +1,6 @@
 """The command: its files, the published names, and one clear line for each mistake."""
 
+import argparse
 import json
 import re
 import shutil
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import restore
+from prt_jax import devices, restore
 from prt_jax.audit import command_line
+from prt_jax.commands import restorer_flags
 from prt_jax.errors import UserError
 from prt_jax.evaluation.store import Columns
 from prt_jax.reporting.charts import Curve, draw_curves
@@ -50,7 +52,22 @@ def test_report_of_bicubic(images, tmp_path, capsys):
   assert "<svg" in page
   assert "http" not in re.sub(r'xmlns(:xlink)?="http://www.w3.org/[^"]+"', "", page)  # nothing is fetched
   assert "LOWER" in page
-  assert "2/2 two: PSNR-Y" in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "2/2 two: PSNR-Y" in printed
+  assert re.search(r"\d+ s, \d+% of them compiling [1-9]\d* programs", printed)
+
+
+def test_a_cpus_convolutions_are_chosen_for_the_restorer(tmp_path, monkeypatch):
+  """Before anything starts JAX: for a run by its width, for others as for a published network."""
+  chosen = []
+  monkeypatch.setattr(devices, "use_all_cores", chosen.append)
+  (tmp_path / "config.json").write_text('{"model": {"width": 8}}')
+  for restorer in ("imdn", "package.module:function", str(tmp_path)):
+    restorer_flags.use_all_cores(argparse.Namespace(restorer=restorer))
+  assert chosen == [64, 64, 8]
+  with pytest.raises(UserError, match="is no folder"):
+    run(tmp_path / "absent", tmp_path / "out")
+  assert chosen[-1] == 64
 
 
 def test_the_same_command_gives_the_same_numbers(images, tmp_path):
