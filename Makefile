@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test wheel view-test compiled compiled-gpu lint clean
+.PHONY: demo test wheel view-test compiled compiled-gpu docs lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
@@ -33,6 +33,10 @@ compiled-gpu: .venv/tests .venv/compiler-gpu
 view-test: .venv/view
 	.venv/view/bin/python -m pytest tests/viewer/test_browser.py
 
+# The pages of docs/ and the API's reference, into site/; a broken link ends it.
+docs: .venv/docs
+	$(RUN) -m mkdocs build --strict --quiet
+
 lint: .venv/tests
 	$(RUN) -m ruff check .
 
@@ -44,6 +48,10 @@ lint: .venv/tests
 
 .venv/tests: .venv/package requirements-test.txt
 	$(RUN) -m pip install --quiet -r requirements-test.txt
+	touch $@
+
+.venv/docs: .venv/package
+	$(RUN) -m pip install --quiet "mkdocs-material>=9.8,<10" "mkdocstrings[python]>=1.0,<2"
 	touch $@
 
 # In folders of their own, where JAX does not find them: with libtpu in .venv, training would look for a TPU.

@@ -76,7 +76,7 @@ def savings(num_seeds: int) -> list[Alternative]:
   """Every saving of the CPU's formulation, taken back; and the option of computing in bfloat16."""
   import jax
 
-  from prt_jax.attacks import draws, search
+  from prt_jax.attacks import draws
   from prt_jax.models import convolution, layers, unet
   from prt_jax.training import step
   from prt_jax.training.gan import restore
@@ -130,7 +130,7 @@ def savings(num_seeds: int) -> list[Alternative]:
       (unet.UNet, "stem", stem_features), (unet.UNet, "complete", complete_with_concatenations))),
     Alternative("first restorations' convolutions computed again", ("robust",), ((draws, "_KEPT", None),)),
     Alternative("values computed again for gradients", ("robust",), (
-      (search, "sum_over_seeds", summed_loop), (step, "sum_over_seeds", summed_loop))),
+      (step, "sum_over_seeds", summed_loop),)),
   ]  # fmt: skip
 
 

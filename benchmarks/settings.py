@@ -20,6 +20,7 @@ from benchmarks.cores import num_cores
 from prt_jax.commands.parser import Parser
 from prt_jax.commands.parser import run as run_command
 from prt_jax.errors import UserError
+from prt_jax.io.whole_files import write_whole
 
 DEVICES = ("cpu", "gpu", "tpu")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
@@ -138,9 +139,7 @@ def write_json(path: pathlib.Path | None, results: dict) -> None:
   if path is None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(results, indent=2) + "\n")
-  partial.replace(path)
+  write_whole(path, json.dumps(results, indent=2) + "\n")
 
 
 def run(main: Callable[[list[str]], None]) -> None:

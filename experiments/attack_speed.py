@@ -37,6 +37,14 @@ def attack_torch(module: torch.nn.Module, y: torch.Tensor, delta: torch.Tensor, 
   return delta
 
 
+def imdn_module(checkpoint: pathlib.Path) -> torch.nn.Module:
+  """The tests' IMDN x4 with a checkpoint's weights, as constants."""
+  module = IMDN().eval()
+  weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
+  module.load_state_dict({name.removeprefix("module."): tensor for name, tensor in weights.items()})
+  return module.requires_grad_(False)
+
+
 def timed(function) -> dict[str, float]:
   """Wall-clock and processor seconds of a call; where other programs run, the second is nearer to an idle machine's."""
   wall, processor = time.perf_counter(), time.process_time()
@@ -59,10 +67,7 @@ def main(argv: list[str] | None = None) -> None:
   pairs = read_pairs(args.images, Reading(SCALE, mod_crop=True), bicubic_measure(SCALE))
   pair = next(pair for pair in pairs if pair.name == args.image)
   restore = load_network("imdn", args.checkpoint, SCALE).restore
-  module = IMDN().eval()
-  weights = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-  module.load_state_dict({name.removeprefix("module."): tensor for name, tensor in weights.items()})
-  module.requires_grad_(False)
+  module = imdn_module(args.checkpoint)
   y, key = jnp.asarray(pair.y[None]), jax.random.key(0)
   z = jnp.zeros((1, 1))
   y_torch = torch.from_numpy(np.array(y)).permute(0, 3, 1, 2).contiguous()

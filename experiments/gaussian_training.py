@@ -16,6 +16,7 @@ from flax import serialization
 from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError
+from prt_jax.io.whole_files import write_whole
 from prt_jax.losses import critic_loss, generator_loss, logits_and_r1_penalty, robustness_loss
 from prt_jax.models import MLP
 from prt_jax.training.checkpoints import claim_workdir
@@ -174,6 +175,4 @@ def _resume(workdir, template):
 
 
 def _save(workdir, state, step):
-  partial = workdir / "state.partial"
-  partial.write_bytes(serialization.to_bytes({"state": state, "step": step}))
-  partial.replace(workdir / "state.msgpack")
+  write_whole(workdir / "state.msgpack", serialization.to_bytes({"state": state, "step": step}))

@@ -24,7 +24,7 @@ from experiments.training import train
 from prt_jax import evaluate
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.restorers.from_run import load_run
 from prt_jax.training.gan import Game

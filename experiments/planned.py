@@ -9,7 +9,7 @@ from experiments.image_runs import ImageRun
 from experiments.results import format_table
 from prt_jax import plan
 from prt_jax.plan.needs import MISSING, disk_need
-from prt_jax.plan.text import basis, verdict
+from prt_jax.plan.text import basis, hours_as_measured, verdict
 from prt_jax.plan.work import StepWork
 from prt_jax.targets import TARGETS
 
@@ -37,6 +37,7 @@ def plan_text(runs: Sequence[ImageRun], args: argparse.Namespace) -> str:
     rows.append([
       target,
       f"{sum(one.hours for one in all_runs):,.1f}",
+      "" if hours_as_measured(tightest) is None else f"{sum(map(hours_as_measured, all_runs)):,.1f}",
       f"{tightest.memory.total / 1e9:.1f} of {tightest.memory.usable / 1e9:.1f}",
       verdict(tightest),
       basis(tightest),
@@ -46,7 +47,7 @@ def plan_text(runs: Sequence[ImageRun], args: argparse.Namespace) -> str:
   missing = dict.fromkeys(need.name for need in needs if need.state == MISSING)
   lines = [
     f"runs: {len(runs)}, one after the other on one device: {', '.join(dict.fromkeys(run.variant for run in runs))}",
-    format_table(["target", "hours of all", "most memory GB", "", "the hours are"], rows),
+    format_table(["target", "hours of all", "at an H200's ratios", "most memory GB", "", "the hours are"], rows),
     *(f"{need.name}: {need.state}: {need.text}" for need in needs),
     f"missing: {', '.join(missing) or 'nothing'}",
   ]

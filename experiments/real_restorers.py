@@ -4,7 +4,8 @@
   python -m experiments.real_restorers --images=DIR/Set5 --output=runs/real_restorers/Set5 --report_only
   python -m experiments.real_restorers --weights=DIR --images=DIR/Set5 --output=runs/psnr/Set5 --psnr_only
 
-Protocol (App. G, Fig. 7): I-FGSM, 50 steps, alpha in {1, 2, 4, 8, 16, 32} / 255; output PSNR against input PSNR.
+Protocol (App. G, Fig. 7): I-FGSM, 50 steps, alpha in {1, 2, 4, 8, 16, 32} / 255; output PSNR against input PSNR. Beside
+it the stronger attack (strong_sup of prt_jax.attacks.table), 60 steps from a random start, 60 along the Jacobian's.
 The paper attacks SRFlow, ESRGAN and EDSR, whose weights are not at hand; here two GAN-trained networks (SRGAN,
 Real-ESRGAN compact) stand against three trained for distortion (IMDN, CARN-M, PAN) and bicubic interpolation.
 Every (network, image, alpha) is a line of measurements.jsonl: a run that was stopped goes on where it was.
@@ -15,17 +16,20 @@ import json
 import pathlib
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.command import run_command
+from prt_jax import devices
+from prt_jax.attacks.table import ATTACKS
 from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.errors import UserError
-from prt_jax.evaluation.checked_calls import attack, restore_all
-from prt_jax.evaluation.measures import psnr_y
+from prt_jax.evaluation.checked_calls import restore_all
+from prt_jax.evaluation.measured_parts import DIRECTION_STEPS, curve_runs
+from prt_jax.evaluation.measures import Settings, psnr_y
+from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import eight_bits, save_png
-from prt_jax.reporting.audit_report import write_text
+from prt_jax.io.whole_files import write_json
 from prt_jax.restorers import load_network
 from prt_jax.training.writers import append_line, keep_lines
 
@@ -40,6 +44,7 @@ NETWORKS = {
 }
 ALPHAS = (1, 2, 4, 8, 16, 32)  # of 255
 NUM_STEPS = 50
+KEPT = ("input_psnr_db", "output_psnr_db", "lipschitz", "late_gain_db")  # of what is measured of an attack
 SCALE = 4
 # PSNR-Y on Set5 that came with the weights, dB: Pillow's bicubic reduction, 4 pixels of border left out.
 KNOWN_PSNR_Y = {"imdn": 32.21, "srgan": 30.66, "bicubic": 28.43}
@@ -55,6 +60,7 @@ def main() -> None:
   parser.add_argument("--report_only", action="store_true")
   parser.add_argument("--psnr_only", action="store_true", help="attack nothing: PSNR-Y of every network alone")
   arguments = parser.parse_args()
+  devices.use_all_cores(64)
   if arguments.weights is None and not arguments.report_only:
     raise UserError("--weights=DIR is missing: the folder of the networks' checkpoints")
   if arguments.psnr_only:
@@ -85,19 +91,30 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
         continue
       if network not in restorers:
         restorers[network] = load_network(network, file and weights / file, SCALE)
-      restore, y, z = restorers[network].restore, jnp.asarray(pair.y[None]), jnp.zeros((1, 1))
-      x = restore_all(restore, y, z)
-      save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x[0, 0]))
+      runner = Runner(restorers[network], 1, Settings(psnr_size=pair.y.size))
+      batch = runner.begin(None, pair.y[None], np.array([0]))
+      x = np.asarray(batch.restored[0, 0, 0])
+      save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x))
+      stretch, direction = runner.singular(batch, DIRECTION_STEPS)
       for alpha in missing:
-        start = time.perf_counter()
-        key = jax.random.fold_in(jax.random.key(0), alpha)
-        change, attacked_y, attacked_x = attack(restore, y, x, z, key, alpha=alpha / 255, num_steps=NUM_STEPS)
         line = {
-          "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop, **change,
-          "psnr_y_db": psnr_y(x[0, 0], pair.x, SCALE), "seconds": time.perf_counter() - start,
+          "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop,
+          "psnr_y_db": psnr_y(x, pair.x, SCALE), "lipschitz_from_jacobian": float(stretch.max()),
         }
-        save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}.png", eight_bits(attacked_x[0, 0]))
-        save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}-input.png", eight_bits(attacked_y[0]))
+        for prefix, run in zip(("", "strong_"), curve_runs((alpha,), NUM_STEPS, 1), strict=True):
+          attack, start = ATTACKS[run.attack], time.perf_counter()
+          delta, gain = runner.judged_search(
+            batch, attack, run.radius, run.num_steps, direction=direction if attack.along else None
+          )
+          sample = runner.attacked(batch, delta, run.name, gain)
+          values = {name: float(value[0]) for name, value in runner.measure(sample).items()}
+          values["lipschitz"] = values["lipschitz_worst_draw"]
+          line |= {prefix + name: values[name] for name in KEPT if name in values}
+          line[f"{prefix}seconds"] = time.perf_counter() - start
+          if not prefix:
+            save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}.png", eight_bits(sample.attacked[0, 0, 0]))
+            attacked_y = eight_bits(sample.attacked_y[0, 0])
+            save_png(output / "images" / f"{pair.name}-{network}-{alpha:02d}-input.png", attacked_y)
         append_line(path, line)  # after its pictures: a line says that all of it is there
         print(json.dumps(line), flush=True)
 
@@ -120,7 +137,7 @@ def measure_psnr(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Pa
     results[network] = {"mean": float(np.mean(list(values.values()))), "images": values}
     known = f" (known on Set5: {KNOWN_PSNR_Y[network]:.2f})" if network in KNOWN_PSNR_Y else ""
     print(f"{network}: PSNR-Y {results[network]['mean']:.3f} dB{known}", flush=True)
-  write_text(output / "psnr_y.json", json.dumps(results, indent=2) + "\n")
+  write_json(output / "psnr_y.json", results)
 
 
 if __name__ == "__main__":

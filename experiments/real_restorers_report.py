@@ -8,7 +8,7 @@ from PIL import Image
 
 from experiments.real_restorers import ALPHAS, NETWORKS
 from prt_jax.io.pictures import draw_grid, save_png
-from prt_jax.reporting.audit_report import write_text
+from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.reporting.charts import Curve, draw_curves
 
 # Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
@@ -30,18 +30,18 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   summary = summarise(lines, images)
   size = f"central squares of {crop} pixels" if crop else "whole images"
   table = render_table(summary, f"{name}, {size}, {len(images)} images: {', '.join(images)}")
-  write_text(output / "table.md", table)
+  write_whole(output / "table.md", table)
   content = {"set": name, "images": images, "crop": crop, "networks": summary}
-  write_text(output / "summary.json", json.dumps(content, indent=2) + "\n")
+  write_json(output / "summary.json", content)
   curves = [
     Curve(
       [(point["input_psnr_db"], point["output_psnr_db"]) for point in summary[network]["points"]],
-      f"{network} ({kind})", COLORS[network], dash="6 4" if kind == "GAN" else "",
+      f"{network} ({kind})", COLORS[network], style="--" if kind == "GAN" else "-",
     )
     for network, (_, kind) in NETWORKS.items()
   ]
   figure = draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
-  write_text(output / "curves.svg", figure + "\n")
+  write_whole(output / "curves.svg", figure + "\n")
   for image in images:
     save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image))
   print(table)
@@ -68,23 +68,34 @@ def summarise(lines: list[dict], images: list[str]) -> dict:
         "output_psnr_db": float(np.mean([line["output_psnr_db"] for line in at_alpha])),
         "lipschitz": max(line["lipschitz"] for line in at_alpha),
         "lipschitz_mean": float(np.mean([line["lipschitz"] for line in at_alpha])),
+        **{
+          name: float(np.mean([line[name] for line in at_alpha]))
+          for name in ("strong_input_psnr_db", "strong_output_psnr_db", "strong_late_gain_db")
+        },
+        "strong_lipschitz": max(line["strong_lipschitz"] for line in at_alpha),
       })
     distortion = float(np.mean([line["psnr_y_db"] for line in mine if line["alpha_255"] == ALPHAS[0]]))
-    summary[network] = {"psnr_y_db": distortion, "points": points}
+    jacobian = max(line["lipschitz_from_jacobian"] for line in mine)
+    summary[network] = {"psnr_y_db": distortion, "lipschitz_from_jacobian": jacobian, "points": points}
   return summary
 
 
 def render_table(summary: dict, caption: str) -> str:
-  """Markdown: output PSNR / input PSNR of each network and alpha, their K at the smallest, the largest K of all."""
+  """Markdown, two rows a network, I-FGSM's and the stronger attack's: output PSNR / input PSNR at each alpha, the
+  largest K that the attack found, that of the Jacobian, what the stronger one's last tenth of steps gained at most."""
   header = " | ".join(f"{alpha}/255" for alpha in ALPHAS)
-  title = f"| network | trained for | PSNR-Y | {header} | mean K at {ALPHAS[0]}/255 | K >= |"
-  rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 5) + "|"]
+  title = f"| network | trained for | PSNR-Y | attack | {header} | K >= | K >= (Jacobian) | last steps, dB |"
+  rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 7) + "|"]
   for network, (_, kind) in NETWORKS.items():
-    points = summary[network]["points"]
-    cells = " | ".join(f"{point['output_psnr_db']:.1f} / {point['input_psnr_db']:.1f}" for point in points)
-    largest = max(point["lipschitz"] for point in points)
-    distortion, mean = summary[network]["psnr_y_db"], points[0]["lipschitz_mean"]
-    rows.append(f"| {network} | {kind} | {distortion:.2f} | {cells} | {mean:.1f} | {largest:,.0f} |")
+    points, distortion = summary[network]["points"], summary[network]["psnr_y_db"]
+    for prefix, attack in (("", "I-FGSM"), ("strong_", "stronger")):
+      output, given = f"{prefix}output_psnr_db", f"{prefix}input_psnr_db"
+      cells = " | ".join(f"{point[output]:.1f} / {point[given]:.1f}" for point in points)
+      largest = max(point[f"{prefix}lipschitz"] for point in points)
+      first = "| | |" if prefix else f"| {network} | {kind} | {distortion:.2f}"
+      gain = f"{max(point['strong_late_gain_db'] for point in points):.2f}" if prefix else ""
+      jacobian = "" if prefix else f"{summary[network]['lipschitz_from_jacobian']:,.0f}"
+      rows.append(f"{first} | {attack} | {cells} | {largest:,.0f} | {jacobian} | {gain} |")
   return "\n".join(rows) + "\n"
 
 

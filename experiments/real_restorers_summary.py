@@ -26,13 +26,20 @@ def title(summary: dict) -> str:
 
 
 def draw(summaries: list[dict], folder: pathlib.Path) -> pathlib.Path:
-  """Output PSNR against input PSNR as in paper A's Fig. 7, a panel a run; from right to left alpha grows."""
+  """Output PSNR against input PSNR as in paper A's Fig. 7, a panel a run; from right to left alpha grows.
+
+  Markers: the stronger attack; thin dots: I-FGSM.
+  """
   figure, panels = new_figure(1, len(summaries), 3.0 * len(summaries) + 0.6, 3.3, sharey=True, squeeze=False)
   for axes, summary in zip(panels[0], summaries, strict=True):
     for network, (_, kind) in NETWORKS.items():
       points = summary["networks"][network]["points"]
       axes.plot(
         [point["input_psnr_db"] for point in points], [point["output_psnr_db"] for point in points],
+        ":", color=COLORS[network], linewidth=0.8,
+      )  # fmt: skip
+      axes.plot(
+        [point["strong_input_psnr_db"] for point in points], [point["strong_output_psnr_db"] for point in points],
         "s--" if kind == "GAN" else "o-", color=COLORS[network], label=f"{network} ({kind})",
       )  # fmt: skip
     axes.axline((30, 30), slope=1, color=BLACK, linewidth=0.6, linestyle=":")

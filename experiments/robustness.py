@@ -42,7 +42,7 @@ def root_robustness(restore: Callable, parameters, y: jax.Array, z, key: jax.Arr
     y, z, key = chunk
     z = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), z)
     reference = jax.vmap(restore, (None, 0))(y, z)
-    attacked = change(restore, y, z, adversarial_search(restore, y, z, key, reference=reference, **attack), reference)
+    attacked = change(restore, y, z, adversarial_search(restore, y, z, key, **attack), reference)
     return attacked, largest_change(restore, y, z, reference, attack["eps"])
 
   chunks = (

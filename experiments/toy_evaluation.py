@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from experiments.robustness import root_robustness
 from prt_jax.data import prepare
+from prt_jax.io.whole_files import write_json
 from prt_jax.metrics import precision_recall
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
@@ -78,7 +79,5 @@ def evaluate_once(path: pathlib.Path, evaluation: Callable[[], dict]) -> dict:
   """The evaluation stored in a JSON file, made and stored first where it is not there."""
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(evaluation(), indent=2) + "\n")
-    partial.rename(path)
+    write_json(path, evaluation())
   return json.loads(path.read_text())

@@ -4,14 +4,13 @@ A RUN is a workdir (its newest evaluation is taken), an eval/STEP folder of one,
 printed; --output also writes compare.json and compare.html there.
 """
 
-import html
-import json
 import pathlib
 
 from prt_jax.commands.parser import Parser, output_folder, run
 from prt_jax.errors import UserError
+from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.reporting import evaluation_report
-from prt_jax.reporting.page import COMPARE_PAGE
+from prt_jax.reporting.page import render
 
 
 def find(run: str) -> dict:
@@ -131,18 +130,10 @@ def text(compared: dict) -> str:
 
 def page(compared: dict) -> str:
   """The table as a self-contained HTML page."""
-  header, *lines = cells(compared)
-  rows = "".join(
-    f"<tr><th>{html.escape(first)}</th>{''.join(f'<td class=number>{html.escape(cell)}</td>' for cell in rest)}</tr>"
-    for first, *rest in lines
-  )
-  return COMPARE_PAGE.substitute(
-    title=html.escape(" against ".join(dict.fromkeys(content["task"] for content in compared["runs"]))),
-    header="".join(f"<th>{html.escape(cell)}</th>" for cell in header),
-    rows=rows,
-    warnings="".join(f"<li class=missing>{html.escape(line)}</li>" for line in compared["warnings"]),
-    runs="".join(f"<li>{html.escape(content['run'])}, step {content['step']:,}</li>" for content in compared["runs"]),
-  )
+  header, *rows = cells(compared)
+  title = " against ".join(dict.fromkeys(run["task"] for run in compared["runs"]))
+  runs = [run["run"] + f", step {run['step']:,}" for run in compared["runs"]]
+  return render("comparison.html", title=title, warnings=compared["warnings"], header=header, rows=rows, runs=runs)
 
 
 def main(argv: list[str]) -> None:
@@ -155,8 +146,8 @@ def main(argv: list[str]) -> None:
   print(text(compared))
   if arguments.output:
     output = output_folder(arguments.output)
-    evaluation_report.replace(output / "compare.json", json.dumps(compared, indent=2) + "\n")
-    evaluation_report.replace(output / "compare.html", page(compared))
+    write_json(output / "compare.json", compared)
+    write_whole(output / "compare.html", page(compared))
 
 
 if __name__ == "__main__":

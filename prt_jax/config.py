@@ -129,8 +129,10 @@ def base():
   evaluation.num_examples = 50_000  # distinct validation inputs, and as many training images as reference
   evaluation.batch_size = 256  # images a step, over all devices; changes no value
   evaluation.num_std_seeds = 32  # draws of Z for the per-pixel standard deviation
-  evaluation.feature_extractor = "inception"  # inception | squeezenet | pixels
-  evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception)
+  # inception_piq (as the paper's tool has it) | inception (torch-fidelity's FID) | squeezenet | pixels, or
+  # package.module:NAME (docs/extending.md).
+  evaluation.feature_extractor = "inception_piq"
+  evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception's)
   evaluation.num_neighbors = 3  # k of precision and recall
   evaluation.lpips_weights = ""  # SqueezeNet .npz of the LPIPS-style distance; "" = the extractor's, or left out
   evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none

@@ -22,9 +22,10 @@ from prt_jax.data.permutation import seeded_permutation
 from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
+from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measured_parts import AttackRun, curve_runs, timed
 from prt_jax.evaluation.measures import Settings
-from prt_jax.evaluation.runner import DEVICES, Batch, Runner, make_features
+from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.features.squeezenet import load_squeezenet
@@ -96,15 +97,16 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
       reference = reference_features(runner, config, dataset, extractor, seconds)
       with timed(seconds, "distances"):
         sets = distributions.Sets(**columns.pop("features"), reference=reference)
-        found |= distributions.compare(sets, config.eval.num_neighbors, extractor.distance_name)
+        found |= distributions.compare(sets, config.eval.num_neighbors, extractor)
     with timed(seconds, "pictures"):
       shown = gallery.make(
         runner, config, lambda rows: begin(runner, dataset, rows), rows, columns["search"]["robustness_db"]
       )
     seconds["total"] = time.monotonic() - started
     examples = results.examples(columns) | {"row": rows}
-    content = evaluation_report.make(game, workdir, step, dataset, protocol, found, examples, missing, seconds)
-    content["curves"] = results.curves(columns, config.eval.curve_alphas)
+    curves = results.curves(columns, config.eval.curve_alphas)
+    measured = evaluation_report.Measured(found, curves, examples, missing, seconds)
+    content = evaluation_report.make(run, dataset, protocol, measured)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "examples.npz", **examples)
     evaluation_report.write(folder, content, shown)
@@ -220,7 +222,7 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
   try:
     extractor = make_extractor(evaluation, pathlib.Path(config.data.cache_dir).expanduser())
   except UserError as error:
-    if evaluation.feature_weights or evaluation.feature_extractor not in ("inception", "squeezenet"):
+    if evaluation.feature_weights or evaluation.feature_extractor not in ("inception", "inception_piq", "squeezenet"):
       raise
     missing.append(f"Frechet distance, precision and recall are left out: {error}")
   path = evaluation.lpips_weights
@@ -267,7 +269,7 @@ def reference_features(
   folder.mkdir(parents=True, exist_ok=True)
   key = {
     "data": dataset.fingerprint, "of": len(dataset.train), "extractor": extractor.name,
-    "weights": digest_of(extractor.params),
+    "weights": digest_of(extractor.params), **({"version": extractor.version} if extractor.version else {}),
   }  # fmt: skip
   with writing_lock(folder / f"features-{dataset.fingerprint}"):  # evaluations side by side share it
     columns = Store(folder).columns("features", key)

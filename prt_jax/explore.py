@@ -6,7 +6,6 @@ For each image: a contact sheet NAME.png (rows: found by exploration, by random 
 PSNR, and, for a stochastic restorer, by its own draws of Z) and a record in explore.json.
 """
 
-import json
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +20,9 @@ from prt_jax.evaluation.exploration import explore, pairwise_distances, random_o
 from prt_jax.evaluation.measures import capped_consistency_psnr, check_size
 from prt_jax.importing import make_callable
 from prt_jax.io.pictures import draw_grid, save_png
+from prt_jax.io.whole_files import write_json
 from prt_jax.metrics import PSNR_CAP, psnr
 from prt_jax.precision import in_float32
-from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import Restorer
 
 WINDOW = 192  # pixels of a restoration on the contact sheet, where the found ones differ most
@@ -37,6 +36,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--min_input_psnr", type=float, default=30.0, help="dB of PSNR(y, y + delta); default 30")
   parser.add_argument("--num_steps", type=int, default=100, help="gradient steps a restoration; default 100")
   arguments = parser.parse_args(argv)
+  restorer_flags.use_all_cores(arguments)
   if arguments.num_outputs < 2:
     raise UserError(f"--num_outputs={arguments.num_outputs}: distances need at least 2 restorations")
   restorer, pairs, _, skipped, _ = restorer_flags.load(arguments)
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     save_png(output / f"{pair.name}.png", contact_sheet(rows))
     report = {"restorer": restorer.name, "min_input_psnr": arguments.min_input_psnr, "images": records}
     report |= {"skipped": skipped} if skipped else {}
-    write_text(output / "explore.json", json.dumps(report, indent=2) + "\n")
+    write_json(output / "explore.json", report)
     print(_line(record), flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Lower bounds of a restorer's Lipschitz constant: found by attacks, by its Jacobian, and implied by its quality.
+"""Lower bounds of a restorer's Lipschitz constant, found by attacks and by its Jacobian.
 
 All norms are Euclidean, over all pixels and channels of one example. Every bound here is a lower one: the
-constant itself may be larger, by how much nothing here can tell.
+constant itself may be larger, by how much nothing here can tell. What its quality forces: quality_bounds.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,11 @@ from prt_jax.attacks import adversarial_search, ifgsm, l2_norm, restore_seeds, t
 from prt_jax.metrics import lipschitz_lower_bound
 from prt_jax.pixels import as_float
 from prt_jax.precision import in_float32
-from prt_jax.programs import as_program
+from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
+
+# How far from y, in L2, the power iteration looks: near enough for a derivative, far enough for float32.
+PROBE = 1e-3
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
 ROUNDING = 1 - 1e-5
@@ -94,72 +97,54 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
 def jacobian_lower_bound(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_steps: int = 20
 ) -> tuple[jax.Array, jax.Array]:
-  """The largest singular value of the Jacobian at y, from below, by power iteration on J^T J.
+  """The largest singular value of the Jacobian about y, from below, by power iteration with backward passes alone.
 
-  J's norm at any point bounds the Lipschitz constant from below; ||J v|| of a unit vector v bounds J's norm
-  from below however early the iteration stops.
+  J's norm at any point bounds the Lipschitz constant from below, and ||J^T u|| of any unit vector u bounds J's norm,
+  however early the iteration stops and however u was found. u is the direction of f(y + PROBE v) - f(y), a difference
+  in the place of J v, so that no forward derivative is asked for; J is that at y + PROBE v, by f's own backward pass.
+  An error of u enters by its square.
 
   Args:
-    restore: (y, z_s) -> x, differentiable in both modes (so not a PyTorch module).
+    restore: (y, z_s) -> x, differentiable; one that is eager (a PyTorch module behind TorchRestorer) is not traced.
     y: measurements [B, ...]; examples must not influence one another.
     z: one draw's noise, without an axis of seeds.
     key: a typed key for the first vectors.
-    num_steps: iterations, one JVP and one VJP each.
+    num_steps: iterations, one forward and one backward pass each.
 
   Returns:
-    (||J v|| [B] float32, v [B, ...] of unit norm).
+    (||J^T u|| [B] float32, v [B, ...] of unit norm).
   """
   y = jnp.asarray(as_float(y, "jacobian_lower_bound"))
   restore = as_program(restore, y, z)
+  step = _power_step if is_eager(restore) else _compiled_power_step
+  x = restore(y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
-    _, direction = _compiled_power_step(restore, y, z, direction)
-  stretch, _ = _compiled_power_step(restore, y, z, direction)
+    _, direction = step(restore, x, y, z, direction)
+  stretch, _ = step(restore, x, y, z, direction)
   return stretch, direction
 
 
-def power_step(
-  restore: Callable, y: jax.Array, z: Any, direction: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """(||J v|| [B] of the unit vectors v that are given, the directions of J^T J v): a step of the power iteration.
+def _power_step(restore, x, y, z, direction):
+  """(||J^T u||, the directions of J^T u): a step of the power iteration from the unit vectors v.
 
   Steps are to be compiled and called from Python: a loop of XLA's around convolutions is several times slower on a CPU.
   """
-  _, jacobian = jax.linearize(lambda y: restore(y, z), y)
-  image = jacobian(direction)
-  (power,) = jax.linear_transpose(jacobian, y)(image)
+
+  def squared_change(delta):
+    return jnp.sum((restore(y + delta, z) - x) ** 2, axis=range(1, x.ndim))
+
+  change, pull = jax.vjp(squared_change, PROBE * direction)
+  (gradient,) = pull(jnp.ones_like(change))
   # A Jacobian of zero keeps its direction: its norm is 0 along any.
-  moves = (l2_norm(power) > 0).reshape(-1, *[1] * (y.ndim - 1))
-  return ROUNDING * l2_norm(image) / l2_norm(direction), jnp.where(moves, to_sphere(power, 1.0), direction)
+  moves = (l2_norm(gradient) > 0).reshape(-1, *[1] * (y.ndim - 1))
+  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, 1.0), direction)
 
 
-_compiled_power_step = jax.jit(power_step)
+_compiled_power_step = jax.jit(_power_step)
 
 
-def elementary_bound(deviation: float, joint_wasserstein: float) -> float:
-  """K >= m / W_1 - 1: how erratic a deterministic estimator of a given joint quality must be.
-
-  m = inf_g E||X - g(Y)|| is the least mean distance of any estimator, W_1 the distance of p_{Xhat,Y} from p_{X,Y}.
-
-  Proof. Let f be K-Lipschitz, and ((X, Y), (f(Y'), Y')) an optimal coupling of the two joint distributions, with
-  a cost c on pairs for which c((x, y), (x', y')) >= max(||x - x'||, ||y - y'||), the Euclidean distance for one.
-  f is itself an estimator of X from Y, so
-    m <= E||X - f(Y)|| <= E||X - f(Y')|| + E||f(Y') - f(Y)|| <= E||X - f(Y')|| + K E||Y' - Y|| <= (1 + K) W_1.
-  Nothing is assumed of the degradation; where X is a function of Y, m = 0 and the bound says nothing. QED.
-  It is weaker than paper B's Theorem 4.1, and elementary.
-
-  Args:
-    deviation: m, in the units of X.
-    joint_wasserstein: W_1 of the joint distributions, in the same units, X and Y weighted equally.
-
-  Returns:
-    m / W_1 - 1, at least 0; inf where W_1 is 0 and m is not.
-
-  Raises:
-    ValueError: a negative argument.
-  """
-  if deviation < 0 or joint_wasserstein < 0:
-    raise ValueError(f"distances are not negative, got deviation={deviation}, joint_wasserstein={joint_wasserstein}")
-  if deviation <= joint_wasserstein:
-    return 0.0
-  return deviation / joint_wasserstein - 1 if joint_wasserstein else float("inf")
+def jacobian_stretch(gradient: jax.Array, change: jax.Array) -> jax.Array:
+  """||J^T u|| [B] of the gradient 2 J^T (f(y + delta) - f(y)) [B, ...] of the squared change [B], u the change's
+  direction; 0 where nothing changes."""
+  return jnp.where(change > 0, ROUNDING * l2_norm(gradient) / (2 * jnp.sqrt(jnp.where(change > 0, change, 1))), 0)

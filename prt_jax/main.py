@@ -97,16 +97,18 @@ def work(config, workdir: pathlib.Path) -> int:
   """Trains, evaluates, or both; returns the exit code."""
   import jax
 
-  from prt_jax import devices, evaluate
-  from prt_jax.training import loop
+  from prt_jax import devices
+  from prt_jax.training.loop import train
 
   logging.info("JAX %s on %s", jax.__version__, devices.describe())
+  if _MODE.value != "train":
+    from prt_jax.evaluate import check_ahead, evaluate  # which takes a second or two
   if _MODE.value == "train_and_eval":
-    evaluate.check_ahead(config)
-  if _MODE.value != "eval" and not loop.train(config, workdir):
+    check_ahead(config)
+  if _MODE.value != "eval" and not train(config, workdir):
     return EXIT_CODE
   if _MODE.value != "train":
-    evaluate.evaluate(config, workdir)
+    evaluate(config, workdir)
   return 0
 
 

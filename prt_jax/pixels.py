@@ -33,7 +33,7 @@ def as_pixels(images: Any, name: str) -> jax.Array | np.ndarray:
   if isinstance(images, jax.core.Tracer) or not images.size:
     return images
   low, high = float(images.min()), float(images.max())
-  if low < -SLACK or high > 1 + SLACK:
+  if low < -SLACK or high > 1 + SLACK or low > 1.5 or high < -0.5:
     raise UserError(f"{name}: pixels reach from {low:.3g} to {high:.3g}, and must be in [0, 1]: rescale or clip them")
   if low < -0.5 and high <= 1:
     raise UserError(

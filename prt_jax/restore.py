@@ -10,7 +10,6 @@ looks on white, and its restorations keep its alpha. The same command again goes
 """
 
 import hashlib
-import json
 import pathlib
 
 import jax
@@ -30,8 +29,8 @@ from prt_jax.evaluation.measures import capped_consistency_psnr
 from prt_jax.evaluation.store import digest_of
 from prt_jax.io.json_files import read_object
 from prt_jax.io.pictures import STD_GAIN, draw_grid, eight_bits, save_png
+from prt_jax.io.whole_files import write_json
 from prt_jax.precision import in_float32
-from prt_jax.reporting.audit_report import write_text
 from prt_jax.restorers import Restorer
 
 SHEET_SIDE = 1024  # pixels; a larger restoration is shown on its contact sheet by its middle
@@ -44,6 +43,7 @@ def main(argv: list[str]) -> None:
   restorer_flags.add_flags(parser, measurements=True)
   parser.add_argument("--num_outputs", type=int, default=4, help="restorations an image; default 4 (deterministic: 1)")
   arguments = parser.parse_args(argv)
+  restorer_flags.use_all_cores(arguments)
   if arguments.num_outputs < 1:
     raise UserError(f"--num_outputs={arguments.num_outputs} must be at least 1")
   restorer, pairs, _, skipped, count = restorer_flags.load_one_by_one(arguments)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
       save_png(output / f"{pair.name}-sheet.png", contact_sheet(pair, x))
     content["images"].append(record)
     report = content | ({"skipped": skipped} if skipped else {})
-    write_text(output / "restore.json", json.dumps(report, indent=2) + "\n")
+    write_json(output / "restore.json", report)
     bar.write(_line(record, output, is_there=(pair.name, measurement) in known))
   restorer_flags.check_any(arguments, content["images"], skipped)
 

@@ -77,7 +77,7 @@ def test_a_failing_read_of_training_is_not_blamed_on_the_workdir(tmp_path, monke
   game = types.SimpleNamespace(config=tiny.get_config())
   checkpoints = types.SimpleNamespace(describe_latest=lambda: "step 6")
   with pytest.raises(UserError) as error:
-    loop._train(game, loop.Schedule(8, 1, 3, 2, 4), None, None, 6, tmp_path, checkpoints)
+    loop._train(loop.Training(game, loop.Schedule(8, 1, 3, 2, 4), None, tmp_path, checkpoints), None, 6)
   message = str(error.value)
   assert message.startswith("cannot read or write /data/images.npy: Input/output error; ")
   assert "the last good checkpoint is step 6" in message

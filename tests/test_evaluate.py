@@ -16,6 +16,7 @@ from prt_jax import evaluate
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions
 from prt_jax.evaluation.store import Columns
+from prt_jax.features import Extractor
 from prt_jax.metrics import density_coverage, frechet_distance, precision_recall
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
@@ -209,7 +210,8 @@ def test_features_are_those_of_the_named_restorations_and_training_images():
   """The results are metrics of what distributions.compare is given, the right way round."""
   rng = np.random.default_rng(0)
   real, fake = rng.normal(size=(40, 3)), 0.2 * rng.normal(size=(30, 3))
-  results = distributions.compare(distributions.Sets(fake, real, real), 3, "name")
+  extractor = Extractor("tests'", "name", 2, {}, None)
+  results = distributions.compare(distributions.Sets(fake, real, real), 3, extractor)
   precision, recall = precision_recall(real, fake, k=3)
   assert precision != recall
   assert (results["precision"]["value"], results["recall"]["value"]) == (precision, recall)
@@ -219,7 +221,7 @@ def test_features_are_those_of_the_named_restorations_and_training_images():
   assert results["frechet_of_originals"]["value"] == pytest.approx(0, abs=1e-9)
   y = rng.normal(size=(30, 2))
   x = fake + 0.1
-  joint = distributions.compare(distributions.Sets(fake, real, x, y), 3, "name")["sqrt_joint_frechet"]
+  joint = distributions.compare(distributions.Sets(fake, real, x, y), 3, extractor)["sqrt_joint_frechet"]
   assert joint["value"] == pytest.approx(3**0.5 * 0.1, rel=1e-6)  # the same but for a shift
 
 

@@ -6,14 +6,15 @@ from tests.conftest import ROOT
 
 # From the top: a module imports from its own layer and from those below. The longest name that fits a module counts.
 LAYERS = (
-  {"main", "evaluate", "explore", "restore", "compare", "view", "viewer", "commands", "plan"}
+  {"main", "evaluate", "explore", "restore", "certify", "compare", "view", "viewer", "commands", "plan"}
   | {"audit.__main__", "audit.command_line"},
   {"reporting"},
   {"evaluation", "audit"},
   {"restorers.from_run", "restorers.by_name"},
   {"training"},
   {"restorers", "data"},
-  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "decision_attack"},
+  {"models", "attacks", "metrics", "losses", "features", "lipschitz", "quality_bounds", "smoothing"}
+  | {"decision_attack"},
   {"degradations"},
   {"devices", "io", "randomness", "errors", "config", "config_check", "importing", "pixels", "precision", "programs"}
   | {"targets"},

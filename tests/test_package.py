@@ -73,7 +73,7 @@ def test_its_metadata(package):
   (distribution,) = importlib.metadata.distributions(name="prt_jax", path=[str(package)])
   assert distribution.version == prt_jax.__version__
   assert distribution.metadata["License-Expression"] == "Apache-2.0"
-  assert set(distribution.metadata.get_all("Provides-Extra")) == {"tensorflow", "plots", "torch", "compile", "test"}
+  assert set(distribution.metadata.get_all("Provides-Extra")) == {"tensorflow", "torch", "compile", "test"}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_auditing_a_function_that_lies_where_the_command_is_given(installed, tmp
 def test_requirements_are_those_of_the_package():
   """One list a purpose: where a version changes in one file, it changes in the other."""
   extras = PROJECT["optional-dependencies"]
-  assert _requirements("requirements.txt") == {*PROJECT["dependencies"], *extras["tensorflow"], *extras["plots"]}
+  assert _requirements("requirements.txt") == {*PROJECT["dependencies"], *extras["tensorflow"]}
   assert _requirements("requirements-test.txt") == set(extras["test"])
   assert _requirements("requirements-compile.txt") == set(extras["compile"])
 

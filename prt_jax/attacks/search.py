@@ -1,6 +1,5 @@
 """Paper A's inner search: the change of a measurement, in an L2 ball, that changes its restoration most."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from prt_jax.attacks.changes import project_to_ball, to_sphere
-from prt_jax.attacks.draws import Restore, over_seeds, sum_over_seeds
+from prt_jax.attacks.draws import Restore
 from prt_jax.models.formulations import formulation_of
 from prt_jax.randomness import normal
 
@@ -23,8 +22,6 @@ def adversarial_search(
   eps: float,
   num_steps: int = 5,
   learning_rate: float = 1.0,
-  reference: jax.Array | None = None,
-  seeds_at_once: int = 0,
 ) -> jax.Array:
   """Paper A's inner maximisation (Eq. 6, App. E.2.3): Adam with projection to the eps-ball after each step.
 
@@ -39,23 +36,16 @@ def adversarial_search(
     eps: L2 bound of delta over one measurement, pixels in [0, 1].
     num_steps: Adam steps.
     learning_rate: Adam's, betas (0.9, 0.999); its state starts anew in each call.
-    reference: [S, B, ...], the restorations of y where the caller has them already.
-    seeds_at_once: see over_seeds.
 
   Returns:
     delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
   """
   restore_all = jax.vmap(restore, (None, 0))
-  if reference is None:
-    reference = over_seeds(functools.partial(restore_all, y), z, seeds_at_once)
-  reference = jax.lax.stop_gradient(reference)
-
-  def squares(y, reference, z):
-    return jnp.sum((restore_all(y, z) - reference) ** 2)
+  reference = jax.lax.stop_gradient(restore_all(y, z))
 
   def total_change(delta):
     # Summed over the batch, so that each example's gradient is its own; a mean would bring it near Adam's epsilon.
-    return sum_over_seeds(squares, y + delta, reference, z, seeds_at_once) / len(reference)
+    return jnp.sum((restore_all(y + delta, z) - reference) ** 2) / len(reference)
 
   delta = ascend(total_change, key, y.shape, eps=eps, num_steps=num_steps, learning_rate=learning_rate)
   return jax.lax.stop_gradient(delta)

@@ -61,36 +61,45 @@ class Attack:
   title: for reports.
   norm: 'L2' over one measurement, or 'sup'; the radius bounds it, pixels in [0, 1].
   objective: one of OBJECTIVES, which it maximises.
-  start: (radius, keys [B], y) -> Search.
+  start: (radius, share of it, keys [B], y) -> Search.
   step: (Step, y, Search, gradient of the objective) -> Search.
   keeps_best: the iterate with the largest objective counts; otherwise the last.
   definition: what a reader must know, one sentence.
+  start_share: of the radius, how far from 0 a start may be.
+  along: (radius, y, direction) -> delta: beside the random starts there is one along the direction in which the
+    restorer's Jacobian stretches most; None: there is none.
   """
 
   title: str
   norm: str
   objective: Callable[[jax.Array, jax.Array], jax.Array]
-  start: Callable[[Any, jax.Array, jax.Array], Search]
+  start: Callable[[Any, Any, jax.Array, jax.Array], Search]
   step: Callable[[Step, jax.Array, Search, jax.Array], Search]
   keeps_best: bool
   definition: str
+  start_share: float = 1.0
+  along: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
-def _on_sphere(radius, keys, y):
+def on_sphere(radius, share, keys, y):
+  """A random direction of norm radius for each measurement."""
+  del share
   return start_search(keys, y.shape, radius)
 
 
-def _uniform(keys, y):
+def in_cube(radius, share, keys, y):
+  """Uniform noise of a share of the radius."""
   noise = jax.vmap(jax.random.uniform, (0, None))(keys, y.shape[1:])
-  return 2 * noise - 1
+  return Search(clip_change(y, share * radius * (2 * noise - 1), radius), ())
 
 
-def _near_zero(radius, keys, y):
-  return Search(clip_change(y, START_SHARE * radius * _uniform(keys, y), radius), ())
+def _corner_along(radius, y, direction):
+  return clip_change(y, radius * jnp.sign(direction), radius)
 
 
-def _anywhere(radius, keys, y):
-  return Search(clip_change(y, radius * _uniform(keys, y), radius), ())
+def _sphere_along(radius, y, direction):
+  del y
+  return to_sphere(direction, radius)
 
 
 def _adam(step, y, search, gradient):
@@ -127,28 +136,30 @@ def _long_l2(step, y, search, gradient):
 
 ATTACKS = {
   "search": Attack(
-    "the training attack", "L2", mean_square, _on_sphere, _adam, False,
+    "the training attack", "L2", mean_square, on_sphere, _adam, False,
     "Paper A's inner search (Eq. 6): Adam steps projected to the ball of radius eps, from a random direction of norm "
     "eps, the mean over draws of Z of the squared change; its last iterate.",
   ),
   "longer": Attack(
-    "the longer search", "L2", mean_square, _on_sphere, _toward_gradient, True,
+    "the longer search", "L2", mean_square, on_sphere, _toward_gradient, True,
     "Steps on the sphere of radius eps toward the gradient's direction, long at first (attacks.conditional_step), from "
     "several random directions; the best iterate of all and of the training attack.",
   ),
   "ifgsm": Attack(
-    "I-FGSM", "sup", mean_distance, _near_zero, _sign, False,
+    "I-FGSM", "sup", mean_distance, in_cube, _sign, False,
     "Choi et al. 2019 as in paper A, App. G: steps of alpha / T along the gradient's sign, from uniform noise of a "
-    "hundredth of alpha; its last iterate.",
+    "hundredth of alpha; its last iterate.", START_SHARE,
   ),
   "strong_sup": Attack(
-    "the stronger attack", "sup", visible_distance, _anywhere, _long_sign, True,
+    "the stronger attack", "sup", visible_distance, in_cube, _long_sign, True,
     "Steps of alpha, .3 alpha and .08 alpha along the gradient's sign, a third of them each, from uniform noise of "
-    "alpha; the change of the pictures, clipped to [0, 1]; the best iterate.",
+    "alpha and from the signs of the Jacobian's singular direction; the change of the pictures, clipped to [0, 1]; the "
+    "best iterate of all.", along=_corner_along,
   ),
   "strong_l2": Attack(
-    "the stronger attack, L2", "L2", visible_distance, _on_sphere, _long_l2, True,
-    "The same with steps along the gradient, projected to the ball of radius eps.",
+    "the stronger attack, L2", "L2", visible_distance, on_sphere, _long_l2, True,
+    "The same with steps along the gradient, projected to the ball of radius eps, from random directions and from the "
+    "singular one.", along=_sphere_along,
   ),
 }  # fmt: skip
 

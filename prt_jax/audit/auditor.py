@@ -14,11 +14,12 @@ from prt_jax.audit.summary import CURVES, Pictures, scale_of, summarise
 from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
+from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs
 from prt_jax.evaluation.measures import Settings, psnr_y
-from prt_jax.evaluation.runner import DEVICES, ONE, Runner, make_features
+from prt_jax.evaluation.runner import DEVICES, ONE, Runner
 from prt_jax.evaluation.store import Store, digest_of
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
 from prt_jax.pixels import as_pixels
 from prt_jax.precision import in_float32
 from prt_jax.restorers.bicubic import bicubic_upsample
@@ -73,7 +74,10 @@ def audit(
   for index, (measurement, original) in enumerate(zip(y, originals, strict=True)):
     name = f"image {index}"
     original = None if original is None else np.asarray(as_pixels(original, f"the original of {name}"))
-    pairs.append(Pair(name, original, np.asarray(as_pixels(measurement, f"the measurement of {name}"))))
+    measurement = np.asarray(as_pixels(measurement, f"the measurement of {name}"))
+    if measurement.ndim != 3:
+      raise UserError(f"the measurement of {name} has shape {measurement.shape}: give y as [B,h,w,3]")
+    pairs.append(Pair(name, original, measurement))
   auditor = Auditor(restorer, Protocol(**protocol), extractor=extractor, reference=reference)
   for _ in auditor.audit(pairs):
     pass
@@ -155,7 +159,7 @@ class Auditor:
     parts += [
       measured_parts.attack_part(runner, key, run, keeps_sample=run.name in shown) for run in self._runs(count)
     ]
-    if protocol.num_jacobian_steps and self.restorer.traceable:
+    if protocol.num_jacobian_steps:
       parts.append(measured_parts.jacobian_part(runner, key, count, protocol.num_jacobian_steps))
     if self._extractor:
       parts.append(measured_parts.features_part(runner, key, count, self._extractor))
@@ -220,7 +224,7 @@ class Auditor:
     }
     found, missing = results.of_columns(columns), []
     if complete and self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
-      found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor.distance_name)
+      found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
     report["definitions"] = {name: results.RESULTS[name].definition for name in found}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prt_jax import quality_bounds
 from prt_jax.audit.protocol import Protocol
 from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
@@ -66,6 +67,8 @@ def summarise(
         "input_psnr_db": float(np.mean([own[index]["input_psnr_db"] for own in points])),
         **_psnr_statistics("output_psnr_db", [own[index]["output_psnr_db"] for own in points]),
         "robustness_db": float(np.mean([own[index]["robustness_db"] for own in points])),
+        **({"late_gain_db": float(np.mean([own[index]["late_gain_db"] for own in points]))}
+           if "late_gain_db" in points[0][index] else {}),
         "lipschitz": max(own[index]["lipschitz"] for own in points),
         "lipschitz_worst_draw": max(own[index]["lipschitz_worst_draw"] for own in points),
       }
@@ -91,7 +94,27 @@ def summarise(
     **{field: curve(field) for field in CURVES if field in images[0]},
     "images": list(images),
   }
-  return {**report, "remarks": remarks(report)}
+  floor = consistency_floors(restorer, report, pictures[0])
+  return {**report, **({"exact_consistency": floor} if floor else {}), "remarks": remarks(report)}
+
+
+def consistency_floors(restorer: Restorer, report: dict, picture: Pictures) -> dict | None:
+  """What K and robustness of a report are read against: those of any restorer that agrees with y exactly.
+
+  Returns:
+    {"lipschitz": the least K, "lipschitz_beyond": what this restorer's K has beyond it, "robustness_above_input_db":
+    the largest robustness less the input PSNR}; None where D is not known to be linear.
+  """
+  norm = getattr(restorer.degradation, "norm", None)
+  if not norm:
+    return None
+  size = getattr(restorer.degradation, "psnr_size", picture.measurement.size)
+  least = quality_bounds.consistency_floor(norm)
+  return {
+    "lipschitz": least,
+    "lipschitz_beyond": quality_bounds.beyond_floor(report["lipschitz_lower_bound"], least),
+    "robustness_above_input_db": quality_bounds.robustness_ceiling(0.0, norm, picture.restored.size, size),
+  }
 
 
 def remarks(report: dict) -> list[str]:
@@ -148,6 +171,8 @@ def _joint_patches(picture):
   """[N, PATCH^2 3] of the original, the restoration and the upsampled measurement; None where they cannot be joined."""
   x, y = picture.original, picture.measurement
   if x is None or x.shape != picture.restored.shape or x.shape[0] % y.shape[0] or x.shape[1] % y.shape[1]:
+    return None
+  if min(x.shape[:2]) < PATCH:
     return None
   upsampled = y.repeat(x.shape[0] // y.shape[0], 0).repeat(x.shape[1] // y.shape[1], 1)
   rows, columns = x.shape[0] // PATCH, x.shape[1] // PATCH

@@ -13,7 +13,7 @@ import numpy as np
 from prt_jax.config import base
 from prt_jax.data.image_pairs import bicubic_measure
 from prt_jax.degradations import DEGRADATIONS, Degradation, make_degradation
-from prt_jax.degradations.bicubic import bicubic_downsample, matlab_downsample
+from prt_jax.degradations.bicubic import bicubic_downsample, matlab_downsample, reduction_norm
 from prt_jax.degradations.chain import LINKS, is_chain, reduction
 from prt_jax.degradations.degradation import add_noise
 from prt_jax.degradations.registry import arguments_of
@@ -38,6 +38,7 @@ class Measuring(NamedTuple):
     scale: by how much x is larger than y along both sides; 1 where it is not.
     noise_std: of the noise that y ends with, pixels in [0, 1].
     identity: what tells it from other ways; "" = not known.
+    norm: degrade's largest singular value; None: it is not linear, or not known to be.
   """
 
   measure: Callable[[np.ndarray, int], np.ndarray] | None
@@ -45,6 +46,7 @@ class Measuring(NamedTuple):
   scale: int
   noise_std: float
   identity: str
+  norm: float | None = None
 
 
 def image_kinds() -> list[str]:
@@ -64,10 +66,13 @@ def named_measuring(name: str, scale: int, noise_std: float | None, seed: int = 
   if name in BICUBICS:
     degrade = functools.partial(BICUBICS[name], factor=scale)
     clean = bicubic_measure(scale) if name == "bicubic" else _rounded(degrade)
-    return Measuring(_with_noise(clean, noise_std, seed), degrade, scale, noise_std, name)
+    norm = reduction_norm(BICUBICS[name], scale)
+    return Measuring(_with_noise(clean, noise_std, seed), degrade, scale, noise_std, name, norm)
   if name == "none":
-    degrade = functools.partial(bicubic_downsample, factor=scale) if scale > 1 else None
-    return Measuring(None, degrade, 1, noise_std, name)
+    if scale == 1:
+      return Measuring(None, None, 1, noise_std, name)
+    degrade, norm = functools.partial(bicubic_downsample, factor=scale), reduction_norm(bicubic_downsample, scale)
+    return Measuring(None, degrade, 1, noise_std, name, norm)
   kind, *settings = name.split(",")
   kind = "super_resolution" if kind == "block_average" else kind
   if is_chain(name):
@@ -94,7 +99,8 @@ def _measuring(degradation: Degradation, seed: int, identity: str) -> Measuring:
   def measure(x, number):
     return np.asarray(degradation.degrade(jnp.asarray(x[None]), _keys(seed, number)), np.float32)[0]
 
-  return Measuring(measure, degradation.clean, _scale_of(degradation), degradation.noise_std, identity)
+  norm = getattr(degradation, "norm", None)
+  return Measuring(measure, degradation.clean, _scale_of(degradation), degradation.noise_std, identity, norm)
 
 
 def _with_noise(clean, noise_std, seed):

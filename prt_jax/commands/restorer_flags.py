@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax import devices
 from prt_jax.commands.degradation_flag import BICUBICS, Measuring, image_kinds, named_measuring
 from prt_jax.commands.named_restorer import RestorerAction, named_restorer
 from prt_jax.commands.parser import Parser, output_folder
@@ -35,6 +36,8 @@ from prt_jax.restorers import ARCHITECTURES, Restorer
 from prt_jax.restorers.by_name import DEFAULT_SCALE
 from prt_jax.restorers.ranges import RANGES
 from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
+
+PUBLISHED_WIDTH = 64  # channels of most published networks; what is not known is taken to be as wide
 
 
 def add_flags(parser: Parser, *, measurements: bool = False) -> None:
@@ -95,6 +98,13 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
+
+
+def use_all_cores(arguments) -> None:
+  """devices.use_all_cores for the restorer that the flags name; before anything starts JAX."""
+  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  run = read_object(path, "name the workdir of a training run") if path.is_file() else {}
+  devices.use_all_cores(run.get("model", {}).get("width", PUBLISHED_WIDTH))
 
 
 def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
@@ -186,7 +196,8 @@ def load_one_by_one(arguments) -> Loaded:
     measuring = named_measuring(name, scale, noise_std, arguments.seed)
     _check_scales(restorer, name, measuring)
     identity = restorer.identity and measuring.identity and f"{restorer.identity}, {measuring.identity}"
-    noise_std, degradation = measuring.noise_std, measuring.degrade and FunctionDegradation(measuring.degrade)
+    noise_std, degrade = measuring.noise_std, measuring.degrade
+    degradation = degrade and FunctionDegradation(degrade, measuring.norm)
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)

@@ -5,6 +5,7 @@ out what lies beyond, MATLAB's imresize mirrors the image there. Published PSNRs
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -30,6 +31,13 @@ def matlab_downsample(x: jax.Array, factor: int) -> jax.Array:
   """[B,H,W,C] -> [B,H/factor,W/factor,C]; imresize(x, 1/factor) of MATLAB before it is rounded."""
   _, height, width, _ = x.shape
   return both_ways(_matlab_matrix(height, factor), x, _matlab_matrix(width, factor))
+
+
+def reduction_norm(reduce: Callable, factor: int) -> float:
+  """The largest singular value of one of these reductions (x, factor) -> y, which treat rows and columns alike."""
+  lines = np.eye(32 * factor, dtype=np.float32)[:, :, None, None]
+  reduced = np.asarray(reduce(np.broadcast_to(lines, (*lines.shape[:2], factor, 1)), factor), np.float64)
+  return float(np.linalg.norm(reduced[:, :, 0, 0], 2)) ** 2
 
 
 def _matlab_matrix(size: int, factor: int) -> np.ndarray:

@@ -22,6 +22,7 @@ class Inpainting(LinearDegradation):
   image_size: int
 
   title = "inpainting of the upper 3/4"
+  norm = 1.0  # ||D||: what is visible is kept
   whole_images = True
 
   def __post_init__(self) -> None:

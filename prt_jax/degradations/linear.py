@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from prt_jax.degradations.degradation import ImageDegradation
 
+NORM_ITERATIONS = 50
 ROUNDING = 1e-7  # a residual, relative to the first, that float32 cannot make smaller
 
 
@@ -28,6 +29,20 @@ class LinearDegradation(ImageDegradation):
   def projects(self) -> bool:
     """Whether nothing is damped."""
     return self.damping == 0
+
+  @property
+  def norm(self) -> float:
+    """||A||, the largest singular value, by power iteration on A^T A from a random image."""
+    x = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
+    transpose = jax.linear_transpose(self.clean, x)
+
+    def iterate(_, x):
+      x = transpose(self.clean(x))[0]
+      return x / jnp.linalg.norm(x)
+
+    with jax.default_matmul_precision("highest"):
+      first = jax.random.uniform(jax.random.key(0), x.shape)  # none is far from orthogonal to it where A keeps signs
+      return float(jnp.linalg.norm(self.clean(jax.lax.fori_loop(0, NORM_ITERATIONS, iterate, first))))
 
   def pseudo_inverse(self, residual: jax.Array) -> jax.Array:
     """A^+ r for r [B, ...] of measurements, by conjugate gradients: each example's own, whatever its batch."""

@@ -41,6 +41,11 @@ class SuperResolution(LinearDegradation):
     """Whether project(x + c, y) = project(x, y)."""
     return self.consistency == "exact" or self.noise_std == 0
 
+  @property
+  def norm(self) -> float:
+    """||D||: a constant image keeps its values, and has factor^2 times fewer of them."""
+    return 1 / self.factor
+
   def clean(self, x: jax.Array) -> jax.Array:
     """Block means: [B,H,W,C] -> [B,H/factor,W/factor,C]."""
     batch, height, width, channels = x.shape

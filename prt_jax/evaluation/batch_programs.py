@@ -10,10 +10,9 @@ from prt_jax import devices
 from prt_jax.attacks import to_sphere
 from prt_jax.attacks.table import OBJECTIVES
 from prt_jax.evaluation import measures
-from prt_jax.features.extractors import quantise
-from prt_jax.lipschitz import power_step
+from prt_jax.features.extractor import levels
+from prt_jax.lipschitz import PROBE, jacobian_stretch
 from prt_jax.precision import in_float32
-from prt_jax.randomness import normal
 
 DEVICES, ONE, UNTRACED = "all devices", "one device", "untraced"
 
@@ -37,9 +36,9 @@ def program(function: Callable, fixed: tuple, where: str) -> Callable:
   return in_float32(call)
 
 
-def extract(features, params, images):
-  """Features [b,D] of images [b,H,W,3] as they would be after saving to 8 bits."""
-  return features(params, quantise(images))
+def extract(features, rounds, params, images):
+  """Features [b,D] of images [b,H,W,3], as they would be after saving to 8 bits where the extractor rounds."""
+  return features(params, levels(images, rounds))
 
 
 def restore(seeds, y, z):
@@ -70,9 +69,9 @@ def objective_of(objective, attacked, restored):
   return jax.lax.switch(objective, OBJECTIVES, attacked, restored)
 
 
-def start(attack, radius, keys, y):
-  """Where an attack's search begins: a Search for y [b,h,w,C], from keys [b]."""
-  return attack.start(radius, keys, y)
+def start(begin, radius_and_share, keys, y):
+  """Where a search begins that starts as attacks with this Attack.start do: a Search for y [b,h,w,C], from keys [b]."""
+  return begin(*radius_and_share, keys, y)
 
 
 def step(attack, step, y, search, gradient):
@@ -80,19 +79,23 @@ def step(attack, step, y, search, gradient):
   return attack.step(step, y, search, gradient)
 
 
+def along(function, radius, y, direction):
+  """An Attack.along: where a search begins along a direction, [b,h,w,C]."""
+  return function(radius, y, direction)
+
+
 def compute(names, settings, sample):
   """{measure: [b]} of a sample, see measures.compute."""
   return measures.compute(names, settings, sample)
 
 
-def unit(_, keys, y):
-  """A random direction of norm 1 for each measurement, shaped like y."""
-  return to_sphere(normal(keys, y.shape), 1.0)
+def power(_, delta, gradient, change):
+  """(||J^T u|| [b], the next delta) of a step of power iteration (lipschitz.jacobian_lower_bound).
 
-
-def jacobian_step(seeds, y, z, direction):
-  """One step of power iteration on the first draw's Jacobian: (||J v|| [b], the next direction)."""
-  return power_step(lambda y, z: seeds(y, z)[0], y, z, direction)
+  gradient: of the squared change, at delta [b,h,w,C]; its program is the attacks', so that none is compiled for this.
+  """
+  moves = (jnp.max(jnp.abs(gradient), range(1, gradient.ndim)) > 0).reshape(-1, *[1] * (delta.ndim - 1))
+  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, PROBE), delta)
 
 
 def spread_of(_, restored):

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from prt_jax.evaluation import statistics
+from prt_jax.features.extractor import Extractor
 from prt_jax.metrics import density_coverage, precision_recall
 from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.metrics.kernel_distance import gaussian_discrepancy, kernel_inception_distance
 
 
 class Sets(NamedTuple):
@@ -77,7 +79,23 @@ def _joint(sets, k):
   return {"sqrt_joint_frechet": {"value": max(distance, 0.0) ** 0.5, "n": len(sets.restored)}}
 
 
+def _kernel(sets, k):
+  del k
+  value, error = kernel_inception_distance(sets.restored, sets.reference)
+  return {"kernel_distance": _with_n(value, sets, error)}
+
+
+def _gaussian_kernel(sets):
+  return {"kernel_distance": _with_n(gaussian_discrepancy(sets.restored, sets.reference), sets, None)}
+
+
+def _with_n(value, sets, error):
+  found = {"value": value, "n": len(sets.restored), "n_reference": len(sets.reference)}
+  return found | ({"standard_error": error, "interval_kind": "over blocks"} if error is not None else {})
+
+
 GROUPS: dict[str, Callable[[Sets, int], dict[str, dict]]] = {
+  "kernel": _kernel,
   "frechet": _frechet,
   "frechet_of_originals": _frechet_of_originals,
   "manifolds": _manifolds,
@@ -88,6 +106,11 @@ GROUPS: dict[str, Callable[[Sets, int], dict[str, dict]]] = {
 SETS = {
   "frechet": SetMeasure(
     "Frechet distance", "", 2, "lower", "restorations against the reference images, one draw an input", (), "frechet"
+  ),
+  "kernel_distance": SetMeasure(
+    "kernel distance", "", 4, "lower",
+    "squared maximum mean discrepancy of restorations and reference images: KID's unbiased estimate with a cubic "
+    "kernel, or CMMD's with a Gaussian one, as the features' name says", (), "kernel",
   ),
   "frechet_of_originals": SetMeasure(
     "the same of the originals", "", 2, "", "originals against the reference images: what a perfect sampler scores",
@@ -116,20 +139,22 @@ SETS = {
 }  # fmt: skip
 
 
-def compare(sets: Sets, k: int, label: str) -> dict[str, dict]:
+def compare(sets: Sets, k: int, extractor: Extractor) -> dict[str, dict]:
   """{name of SETS: {"value", "n", ...}}, those whose needs are known.
 
   Args:
     sets: features.
     k: neighbours, of precision, recall, density and coverage.
-    label: what Frechet distances in these features are called.
+    extractor: of the features; it says which kernel is theirs, and what distances in them are called.
   """
   known = {name for name, value in sets._asdict().items() if value is not None}
   names = [name for name, row in SETS.items() if known >= set(row.needs)]
   found = {}
   for group in dict.fromkeys(SETS[name].group for name in names):
-    found |= GROUPS[group](sets, k)
+    found |= _gaussian_kernel(sets) if group == "kernel" and extractor.kernel == "gaussian" else GROUPS[group](sets, k)
+  if "kernel_distance" in found:
+    found["kernel_distance"]["label"] = extractor.kernel_name or f"kernel distance, {extractor.name} features"
   for name in ("frechet", "frechet_of_originals", "sqrt_joint_frechet"):
     if name in found:
-      found[name]["label"] = label
+      found[name]["label"] = extractor.distance_name
   return {name: found[name] for name in names}

@@ -10,14 +10,17 @@ import numpy as np
 from absl import logging
 
 from prt_jax.attacks.table import ATTACKS
+from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measures import Sample, due
-from prt_jax.evaluation.runner import Batch, Runner, make_features
+from prt_jax.evaluation.runner import LATE, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
-from prt_jax.features.extractors import Extractor
+from prt_jax.features.extractor import Extractor
+from prt_jax.lipschitz import PROBE
 from prt_jax.precision import MEASURING
 
 VERSION = 1  # of what is measured: raise it when the same key comes to mean other numbers
-STRONG_SHARE = 1.2  # steps of the stronger attack in the sup norm, in those of I-FGSM
+STRONG_SHARE = 1.2  # steps of each start of the stronger attack in the sup norm, in those of I-FGSM
+DIRECTION_STEPS = 10  # power iterations for the direction that one of its starts follows
 PROGRESS_SECONDS = 20.0
 
 
@@ -112,20 +115,26 @@ def attack_part(
   """
 
   def find(batch, run, **more):
-    return runner.search(
+    return runner.judged_search(
       batch, ATTACKS[run.attack], run.radius, run.num_steps, learning_rate=run.learning_rate, **more
     )
+
+  along = ATTACKS[run.attack].along is not None
 
   def compute(batch, left):
     if run.beside:
       if "search" not in left:
-        left["search"] = find(batch, search)
+        left["search"] = find(batch, search)[0]
       delta, attack = left["search"], ATTACKS[run.attack]
       restarts = range(1, run.num_restarts + 1)
-      delta = find(batch, run, restarts=restarts, best=(delta, runner.change(batch, delta, attack)))
+      delta, _ = find(batch, run, restarts=restarts, best=(delta, runner.change(batch, delta, attack)))
+      gain = None
     else:
-      delta = find(batch, run, restarts=range(run.num_restarts))
-    sample = runner.attacked(batch, delta, run.name)
+      if along and "direction" not in left:
+        left["direction"] = runner.singular(batch, DIRECTION_STEPS)[1]
+      direction = left["direction"] if along else None
+      delta, gain = find(batch, run, restarts=range(run.num_restarts), direction=direction)
+    sample = runner.attacked(batch, delta, run.name, gain)
     if run.name == "search":
       left["search"] = delta
     if keeps_sample:
@@ -134,6 +143,8 @@ def attack_part(
 
   fields = run._asdict() | {"num_seeds": runner.num_seeds, "psnr_size": runner.settings.psnr_size}
   del fields["count"]
+  if along:
+    fields |= {"direction_steps": DIRECTION_STEPS, "probe": PROBE, "late": LATE}
   if run.beside:
     fields |= {"search": search._replace(count=0)._asdict()}
   return Part(run.name, key | fields, run.count, compute)
@@ -142,7 +153,7 @@ def attack_part(
 def jacobian_part(runner: Runner, key: dict, count: int, num_steps: int) -> Part:
   """The norm of the Jacobian, from below."""
   return Part(
-    "jacobian", key | {"num_steps": num_steps}, count,
+    "jacobian", key | {"num_steps": num_steps, "probe": PROBE}, count,
     lambda batch, _: runner.measure(runner.jacobian(batch, num_steps)),
   )  # fmt: skip
 
@@ -159,7 +170,9 @@ def features_part(runner: Runner, key: dict, count: int, extractor: Extractor) -
     return columns if y is None else columns | {"measurement": features(y)}
 
   digest = digest_of(extractor.params)
-  return Part("features", key | {"extractor": extractor.name, "extractor_weights": digest}, count, compute)
+  own = {"extractor": extractor.name, "extractor_weights": digest}
+  own |= {"extractor_version": extractor.version} if extractor.version else {}
+  return Part("features", key | own, count, compute)
 
 
 def enlarged(restorer, batch: Batch):

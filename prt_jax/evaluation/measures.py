@@ -37,7 +37,8 @@ class Sample(NamedTuple):
     attack: the name of the attack on the measurement.
     attacked_y: y + delta as the restorer saw it, rounded.
     attacked: restorations of y + delta with the same draws, [S,B,H,W,3].
-    stretch: ||J v|| [B] of the Jacobian at y and a unit vector v.
+    late_gain: dB that the last tenth of an attack's steps gained, [B].
+    stretch: ||J^T u|| [B] of the Jacobian about y and a unit vector u.
   """
 
   y: Any
@@ -48,6 +49,7 @@ class Sample(NamedTuple):
   attack: str | None = None
   attacked_y: Any = None
   attacked: Any = None
+  late_gain: Any = None
   stretch: Any = None
 
   @property
@@ -214,6 +216,10 @@ MEASURES = {
     lambda sample, _: _capped(psnr(sample.attacked_y, sample.y)),
     "PSNR between y and y + delta over the measurement, at most 100",
   ),
+  "late_gain_db": Measure(
+    "gain of its last steps", "dB", 2, "lower", ("attacked", "late_gain"), lambda sample, _: sample.late_gain,
+    "by how much the last tenth of the attack's steps lowered the output PSNR: little says that more would not help",
+  ),
   "change": Measure(
     "squared change", "", 4, "", ("attacked",),
     lambda sample, _: mean_square(sample.attacked, sample.restored),
@@ -234,7 +240,8 @@ MEASURES = {
   ),
   "lipschitz_from_jacobian": Measure(
     "K from the Jacobian", "", 2, "lower", ("stretch",), lambda sample, _: sample.stretch,
-    "||J v|| of the first draw's Jacobian at y, v a unit vector found by power iteration: a lower bound",
+    "||J^T u|| of the first draw's Jacobian, .001 from y (L2), u a unit vector found by power iteration with the "
+    "restorer's own backward pass: a lower bound",
     reduce="quantiles",
   ),
 }  # fmt: skip

@@ -14,14 +14,22 @@ import numpy as np
 
 from prt_jax import devices
 from prt_jax.attacks import restore_seeds
-from prt_jax.attacks.table import OBJECTIVES, Attack, Step, better, visible_distance
+from prt_jax.attacks.table import (
+  OBJECTIVES,
+  Attack,
+  Step,
+  better,
+  mean_square,
+  on_sphere,
+  visible_distance,
+)
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.evaluation import batch_programs as programs
 from prt_jax.evaluation import measures
 from prt_jax.evaluation.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.evaluation.checked_calls import check_restored, check_same, in_restorers_code
 from prt_jax.evaluation.measures import Sample, Settings
-from prt_jax.features.extractors import Extractor
+from prt_jax.lipschitz import PROBE
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program
 from prt_jax.randomness import Stream
@@ -29,7 +37,8 @@ from prt_jax.restorers.restorer import Restorer, evaluation_keys
 
 Values = dict[str, Any]
 NO_SETTINGS = Settings()
-UNMOVED = 2e-10  # what an objective is at most where nothing moves
+LATE = 0.9  # of a search's steps; what the others gain says whether more would help
+UNMOVED = 4 * np.finfo(np.float32).eps  # what rounding moves an output by, in units of the largest, at most
 
 
 class Batch(NamedTuple):
@@ -133,12 +142,15 @@ class Runner:
       degraded = degraded.reshape(*restored.shape[:3], *degraded.shape[1:])
     return Sample(batch.y, batch.restored, batch.x, degraded, std)
 
-  def attacked(self, batch: Batch, delta: jax.Array, attack: str) -> Sample:
-    """What delta [D,b,h,w,C] does."""
+  def attacked(self, batch: Batch, delta: jax.Array, attack: str, late_gain: jax.Array | None = None) -> Sample:
+    """What delta [D,b,h,w,C] does; late_gain: of judged_search."""
     attacked_y = batch.y + delta
     with self._guarded(batch):
       attacked = self._over(programs.restore, traced=self.restorer.traceable)(batch.seeds, attacked_y, batch.z)
-    return Sample(batch.y, batch.restored, attack=attack, attacked_y=attacked_y, attacked=attacked)
+    return Sample(
+      batch.y, batch.restored, attack=attack, attacked_y=attacked_y, attacked=attacked,
+      late_gain=late_gain,
+    )  # fmt: skip
 
   @in_float32
   def measure(self, sample: Sample, names: Sequence[str] | None = None) -> Values:
@@ -155,11 +167,15 @@ class Runner:
       values |= {name: np.concatenate([part[name] for part in parts]) for name in host}
     return values
 
+  def search(self, *arguments: Any, **more: Any) -> jax.Array:
+    """judged_search's delta."""
+    return self.judged_search(*arguments, **more)[0]
+
   @in_float32
-  def search(
+  def judged_search(
     self, batch: Batch, attack: Attack, radius: float, num_steps: int, *, learning_rate: float = 0.0,
-    restarts: range = range(1), best: tuple[jax.Array, jax.Array] | None = None,
-  ) -> jax.Array:
+    restarts: range = range(1), best: tuple[jax.Array, jax.Array] | None = None, direction: jax.Array | None = None,
+  ) -> tuple[jax.Array, jax.Array | None]:
     """The delta [D,b,h,w,C] that an attack finds: of several starts the one that changes most.
 
     Args:
@@ -169,33 +185,47 @@ class Runner:
       learning_rate: Adam's, where the attack has it.
       restarts: the numbers of the starts.
       best: (delta, objective [D,b]) to do better than.
+      direction: [D,b,h,w,C], along which there is one start more (Attack.along).
+
+    Returns:
+      (delta, by how many dB the last tenth of each start's steps lowered the PSNR, [D,b]: more steps would hardly do
+      more; None where the best iterate of an attack on pictures is not asked for).
 
     Raises:
       UserError: the restorer's gradient is NaN; or it is 0 all along, though a random change changes the output.
     """
     slopes, objective = [], OBJECTIVES.index(attack.objective)
     by_objective = attack.keeps_best or len(restarts) > 1
+    early = None if best is None else best[1]
     with self._guarded(batch):
-      for restart in restarts:
-        search = self.start(batch, attack, radius, restart)
+      starts = [self.start(batch, attack, radius, restart) for restart in restarts]
+      if direction is not None:
+        delta = self._over(programs.along, attack.along)(np.float32(radius), batch.y, direction)
+        starts.append(starts[0]._replace(delta=delta))
+      for search in starts:
         for number in range(num_steps):
           gradient, change, slope = self._gradient(batch, search.delta, objective)
           slopes.append(slope)
           if attack.keeps_best:
             best = self._better(best, search.delta, change)
+            if number < LATE * num_steps:
+              early = change if early is None else jnp.maximum(early, change)
           step = Step(*map(np.float32, (radius, learning_rate, number, num_steps)))
           search = self._over(programs.step, attack)(step, batch.y, search, gradient)
         if by_objective:
           best = self._better(best, search.delta, self.change(batch, search.delta, attack))
       delta = best[0] if by_objective else search.delta
       self._check_gradient(batch, attack, slopes, radius)
-    return delta
+    if early is None or attack.objective is not visible_distance:
+      return delta, None
+    return delta, 20 * jnp.log10(best[1] / jnp.maximum(early, UNMOVED))
 
   @in_float32
   def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0):
     """Where the start of a number begins: a Search, its delta [D,b,h,w,C]."""
     keys = evaluation_keys(Stream.EVALUATION_ATTACK, number, batch.examples, self.seed)
-    return self._over(programs.start, attack)(np.float32(radius), self.split(keys), batch.y)
+    radius_and_share = np.float32(radius), np.float32(attack.start_share)
+    return self._over(programs.start, attack.start)(radius_and_share, self.split(keys), batch.y)
 
   def change(self, batch: Batch, delta: jax.Array, attack: Attack) -> jax.Array:
     """The attack's objective at delta, [D,b]."""
@@ -205,13 +235,21 @@ class Runner:
   @in_float32
   def jacobian(self, batch: Batch, num_steps: int) -> Sample:
     """The norm of the first draw's Jacobian from below, by power iteration (lipschitz.jacobian_lower_bound)."""
+    return Sample(batch.y, batch.restored, stretch=self.singular(batch, num_steps)[0])
+
+  @in_float32
+  def singular(self, batch: Batch, num_steps: int) -> tuple[jax.Array, jax.Array]:
+    """(that norm [D,b], the change of y [D,b,h,w,C], short, that the iteration has come to)."""
     keys = evaluation_keys(Stream.EVALUATION_JACOBIAN, 0, batch.examples, self.seed)
-    direction = self._over(programs.unit)(None, self.split(keys), batch.y)
-    z = jax.tree.map(lambda leaf: leaf[:, :1], batch.z)
+    delta = self._over(programs.start, on_sphere)((np.float32(PROBE), np.float32(1)), self.split(keys), batch.y).delta
+    first = batch._replace(z=jax.tree.map(lambda leaf: leaf[:, :1], batch.z), restored=batch.restored[:, :1])
+    stretches = []
     with self._guarded(batch):
       for _ in range(num_steps + 1):
-        stretch, direction = self._over(programs.jacobian_step)(batch.seeds, batch.y, z, direction)
-    return Sample(batch.y, batch.restored, stretch=stretch)
+        gradient, change, _ = self._gradient(first, delta, OBJECTIVES.index(mean_square))
+        stretch, delta = self._over(programs.power)(None, delta, gradient, change)
+        stretches.append(stretch)
+    return jnp.max(jnp.stack(stretches), 0), delta
 
   def _gradient(self, batch, delta, objective):
     program = self._over(programs.gradient, traced=self.restorer.traceable)
@@ -229,7 +267,10 @@ class Runner:
     # Where all is beyond black and white, a picture has no slope though its restorer has one.
     if (slope == 0).any() and attack.objective is not visible_distance:
       signs = jax.random.rademacher(jax.random.key(0), batch.y.shape, batch.y.dtype)
-      if ((np.asarray(self.change(batch, radius * signs, attack)) > UNMOVED) & (slope == 0)).any():
+      attacked = self.attacked(batch, radius * signs, attack.title).attacked
+      over_pixels = (1, *range(3, attacked.ndim))
+      moved = np.max(np.abs(np.asarray(attacked - batch.restored)), over_pixels)
+      if ((moved > UNMOVED * np.max(np.abs(np.asarray(attacked)), over_pixels)) & (slope == 0)).any():
         raise UserError(NO_GRADIENT)
 
   def _guarded(self, batch):
@@ -253,12 +294,6 @@ class Runner:
   def _over(self, function: Callable, *fixed: Any, traced: bool = True) -> Callable:
     """function(*fixed, shared, *examples) as a program over the examples' leaves [D, ...]."""
     return programs.program(function, fixed, DEVICES if self.where == DEVICES else ONE if traced else UNTRACED)
-
-
-def make_features(extractor: Extractor, runner: Runner) -> Callable[[jax.Array], np.ndarray]:
-  """Features of images [D,b,H,W,3], floats in [0, 1], as they would be after saving to 8 bits: [B,D] float32."""
-  program = runner._over(programs.extract, extractor.features)
-  return lambda images: devices.gather_examples(in_float32(program)(extractor.params, images))
 
 
 _jitted_better = jax.jit(better)

@@ -7,7 +7,6 @@ each example, from the first on, in files of the rows that came together; the ke
 import hashlib
 import io
 import json
-import os
 import pathlib
 import zipfile
 from typing import Any
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 
 from prt_jax.errors import UserError
+from prt_jax.io.whole_files import write_whole
 
 Rows = dict[str, np.ndarray]
 
@@ -56,7 +56,7 @@ class Columns:
       try:
         if not self._folder.exists():
           self._folder.mkdir(parents=True)
-          write_whole(self._folder / "key.json", self._key.encode())
+          write_whole(self._folder / "key.json", self._key)
         content = io.BytesIO()
         np.savez(content, **rows)
         write_whole(self._place(self.done), content.getbuffer())
@@ -88,20 +88,6 @@ class Columns:
       return None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # damaged: measured again
       return None
-
-
-def write_whole(path: pathlib.Path, content: bytes | memoryview) -> None:
-  """A file that a reader never sees half of, on disk before this returns. OSError where it cannot be written."""
-  partial = path.with_name(path.name + ".partial")
-  try:
-    with partial.open("wb") as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    partial.replace(path)
-  except OSError:
-    partial.unlink(missing_ok=True)
-    raise
 
 
 def digest_of(tree: Any) -> str:

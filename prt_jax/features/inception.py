@@ -140,6 +140,19 @@ def inception_features(params, images):
   return jnp.mean(x, axis=(1, 2))
 
 
+def inception_features_piq(params, images):
+  """The same features as the package piq computes them (0.8.0, its default InceptionV3): what paper A measures in.
+
+  The images come as floats, without rounding to 8 bits; they are resized on half-pixel centres as PyTorch's bilinear
+  interpolation does, and scaled by 2 x - 1 of [0, 1]. Args and result as in inception_features.
+  """
+  images = jnp.asarray(images, jnp.float32)
+  shape = (len(images), INPUT_SIZE, INPUT_SIZE, 3)
+  images = jax.image.resize(images, shape, "linear", antialias=False, precision=jax.lax.Precision.HIGHEST)
+  x = _run(NETWORK, params, images / 127.5 - 1)
+  return jnp.mean(x, axis=(1, 2))
+
+
 def inception_logits(params, features):
   """The 1008 logits without their bias ("logits_unbiased"), [B, 1008], from features [B, 2048]."""
   return jnp.matmul(features, params["fc"]["kernel"], precision=jax.lax.Precision.HIGHEST)

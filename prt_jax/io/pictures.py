@@ -1,10 +1,13 @@
 """Labelled grids of images, and PNG files."""
 
+import io
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from prt_jax.io.whole_files import write_whole
 
 STD_GAIN = 4  # a per-pixel std of 1/4 is drawn white
 TILE = 128  # pixels a tile is wide, at least half of it
@@ -64,8 +67,13 @@ def eight_bits(image) -> np.ndarray:
 
 
 def save_png(path: pathlib.Path, image: np.ndarray) -> None:
-  """Writes [H,W,3], or [H,W,4] with alpha, uint8, beside and renamed."""
+  """Writes [H,W,3], or [H,W,4] with alpha, uint8; its folder is made."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".partial")
-  Image.fromarray(image).save(partial, format="png")
-  partial.replace(path)
+  write_whole(path, png(image))
+
+
+def png(image: np.ndarray) -> bytes:
+  """A PNG file of [H,W,3], or [H,W,4] with alpha, uint8."""
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, format="png", optimize=True)
+  return buffer.getvalue()

@@ -22,7 +22,7 @@ def joint_wasserstein(x, y, x_hat, y_hat=None, *, p=1):
     y: [N, ...], their measurements.
     x_hat: [N, ...], restorations f(y_hat), shaped like x.
     y_hat: [N, ...], the measurements that were restored; None = y itself, which lowers the sampling noise.
-    p: the order, >= 1; lipschitz.elementary_bound takes p = 1.
+    p: the order, >= 1; quality_bounds take 1 and 2.
 
   Returns:
     float, in the units of the samples. Time grows as N^3: from about 3000 points take sinkhorn_divergence.

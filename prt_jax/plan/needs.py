@@ -56,12 +56,13 @@ def evaluation_needs(config: ConfigDict, counts: dict[str, int] | None) -> list[
   extractor, path, lpips = evaluation.feature_extractor, evaluation.feature_weights, evaluation.lpips_weights
   check_name(extractor)
   needs, cached = [], inception_weights.cached_path(config.data.cache_dir)
-  if extractor == "inception" and not path and not cached.is_file():
+  official = extractor in ("inception", "inception_piq")
+  if official and not path and not cached.is_file():
     source = f"{inception_weights.NUM_BYTES / 1e6:.0f} MB, {urllib.parse.urlsplit(inception_weights.URL).netloc}"
     text = f"evaluation fetches InceptionV3's ({source}); without a network, name them in eval.feature_weights"
     needs.append(Need("feature weights", DOWNLOAD, text))
-  elif extractor != "pixels":
-    needs.append(_file("feature weights", "eval.feature_weights", path or (cached if extractor == "inception" else "")))
+  elif extractor != "pixels" and ":" not in extractor:
+    needs.append(_file("feature weights", "eval.feature_weights", path or (cached if official else "")))
   if lpips or extractor != "squeezenet" or not path:  # else its own weights serve
     needs.append(_file("LPIPS weights", "eval.lpips_weights", lpips))
   if counts and counts["val"] < evaluation.num_examples:

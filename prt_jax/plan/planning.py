@@ -16,7 +16,8 @@ from prt_jax.plan.calibration import StepEstimate, estimate
 from prt_jax.plan.needs import MISSING, Need, data_needs, disk_need, evaluation_needs
 from prt_jax.plan.work import StepWork
 from prt_jax.targets import Target
-from prt_jax.training import loop, prefetch
+from prt_jax.training import prefetch
+from prt_jax.training.schedule import make_schedule
 
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
 # TPU's system keeps a few hundred MB.
@@ -130,7 +131,7 @@ def plan(
   config = evaluate.evaluation_config(config)
   work = work or StepWork(config)
   game = work.game(target.kind)
-  loop.make_schedule(dataclasses.replace(game, config=config))
+  make_schedule(dataclasses.replace(game, config=config))
   evaluate.check_fields(config)
   if config.train.batch_size < 1 or config.train.batch_size % num_devices:
     raise UserError(

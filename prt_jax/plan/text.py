@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from prt_jax import devices, targets
-from prt_jax.plan.calibration import BOUND
+from prt_jax.plan.calibration import BOUND, MEASURED_TIMES_BOUND
 from prt_jax.plan.needs import FREE
 from prt_jax.plan.planning import Plan, plan, plan_all
 from prt_jax.targets import Target
@@ -63,12 +63,13 @@ def render(plan: Plan) -> str:
     if (num_bytes := getattr(memory, part))
   ]  # fmt: skip
   programs = dict.fromkeys(program for step in plan.steps.values() for program in step.programs)
-  hours = f"{'at least ' if basis(plan).startswith(BOUND) else ''}{plan.hours:,.1f}"
+  at_least = "at least " if basis(plan).startswith(BOUND) else ""
   return _columns([
     ("device", f"{plan.num_devices} x {plan.target.title}; batch {plan.batch_size}, {plan.dtype}"),
-    ("time", f"{hours} hours for {sum(plan.num_steps.values()):,} steps [{basis(plan)}]"),
+    ("time", f"{at_least}{plan.hours:,.1f} hours for {sum(plan.num_steps.values()):,} steps [{basis(plan)}]"),
+    *_as_measured(plan),
     ("", ", ".join(steps)),
-    ("cost", f"{plan.hours * plan.num_devices:,.1f} device-hours, times the price of one"),
+    ("cost", f"{at_least}{plan.hours * plan.num_devices:,.1f} device-hours, times the price of one"),
     ("memory", f"{_gb(memory.total)} of {_gb(memory.usable)} that a run can have: {verdict(plan)}"),
     ("", f"{', '.join(parts)}, temporaries {_gb(memory.temporaries)} [estimate]"),
     ("largest batch", f"{plan.largest_batch_size} with attack.seeds_at_once={plan.seeds_at_once}"),
@@ -84,6 +85,7 @@ def render_all(plans: Sequence[Plan]) -> str:
     (
       plan.target.name,
       f"{plan.hours:,.1f}",
+      "" if (measured := hours_as_measured(plan)) is None else f"{measured:,.1f}",
       f"{plan.memory.total / 1e9:.1f}",
       f"{plan.memory.usable / 1e9:.1f}",
       str(plan.largest_batch_size),
@@ -92,8 +94,26 @@ def render_all(plans: Sequence[Plan]) -> str:
     )
     for plan in plans
   ]
-  header = ("target", "hours", "memory GB", "of", "largest batch", "", "the hours are")
+  header = ("target", "hours", "at an H200's ratios", "memory GB", "of", "largest batch", "", "the hours are")
   return f"{_columns([header, *rows])}\n\n{_columns(_everywhere(plans[0]))}"
+
+
+def hours_as_measured(plan: Plan) -> float | None:
+  """A bound is far from a run: the hours if this card stays as far above its bound as a measured one (an H200).
+
+  None where the plan's hours are no bound.
+  """
+  if not basis(plan).startswith(BOUND):
+    return None
+  steps = plan.steps
+  return sum(plan.num_steps[name] * steps[name].seconds * MEASURED_TIMES_BOUND[name] for name in steps) / 3600
+
+
+def _as_measured(plan):
+  if (hours := hours_as_measured(plan)) is None:
+    return []
+  times = ", ".join(f"{step} {times:g}" for step, times in MEASURED_TIMES_BOUND.items())
+  return [("", f"{hours:,.1f} hours at as many times its bound as an H200 was measured to take ({times})")]
 
 
 def basis(plan: Plan) -> str:

@@ -1,28 +1,30 @@
 """The report of an evaluation: report.json for programs, report.html and report text for people."""
 
-import base64
 import datetime
-import html
 import importlib.metadata
-import io
 import json
-import math
 import pathlib
 import platform
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from ml_collections import ConfigDict
 
 from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
-from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.data import Dataset
+from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
 from prt_jax.evaluation.results import RESULTS
 from prt_jax.io.json_files import read_object
 from prt_jax.io.pictures import save_png
+from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import published
-from prt_jax.reporting.page import PAGE, histogram
+from prt_jax.reporting.charts import draw_histogram
+from prt_jax.reporting.consistency import about_consistency, about_floors, consistency_floors
+from prt_jax.reporting.page import render
+from prt_jax.restorers.from_run import Run
 
 # Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
 NO_PROTOCOL = ("batch_size", "step", "feature_weights", "lpips_weights")
@@ -31,42 +33,58 @@ MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def make(game, workdir: pathlib.Path, step: int, dataset, protocol, results, examples, missing, seconds) -> dict:
-  """The content of report.json.
+class Measured(NamedTuple):
+  """What an evaluation has measured.
 
-  Args:
-    game: the evaluated one.
-    workdir, step: which checkpoint.
-    dataset, protocol: what it was evaluated on, and how.
+  Attributes:
     results: {name of RESULTS: {"value", "n", and where there are any "std", "interval", ...}}.
+    curves: of results.curves.
     examples: {column: [n]}, per-example values.
     missing: one line for everything that could not be measured.
     seconds: {phase: wall-clock seconds}.
   """
-  config = game.config
+
+  results: dict[str, dict]
+  curves: dict[str, list[dict]]
+  examples: dict[str, np.ndarray]
+  missing: list[str]
+  seconds: dict[str, float]
+
+
+def make(run: Run, dataset: Dataset, protocol: dict, measured: Measured) -> dict:
+  """The content of report.json.
+
+  Args:
+    run: the evaluated one, at its checkpoint.
+    dataset, protocol: what it was evaluated on, and how.
+    measured: what came out.
+  """
+  config, results = run.config, measured.results
   source, numbers = published.row(config)
   return {
-    "run": str(workdir),
-    "step": step,
+    "run": str(run.workdir),
+    "step": run.step,
     "variant": published.variant(config),
     "task": task(config),
     "results": {name: results[name] for name in RESULTS if name in results},
     "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
     "published": {"source": source, "values": numbers},
-    "missing": missing,
-    "notes": notes(config, dataset, results),
-    "histograms": {name: histogram_of(examples[name]) for name in ("robustness_db", "lipschitz")},
+    "missing": measured.missing,
+    "exact_consistency": consistency_floors(make_degradation(config.degradation, config.data.image_size), results),
+    "notes": notes(config, results),
+    "histograms": {name: histogram_of(measured.examples[name]) for name in ("robustness_db", "lipschitz")},
+    "curves": measured.curves,
     "protocol": protocol,
     "config": json.loads(config.to_json()),
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "hardware": f"{devices.describe()} ({devices.backend()})",
     "data": {"folder": dataset.folder.name, "train": len(dataset.train), "val": len(dataset.val)},
-    "seconds": {phase: round(value, 2) for phase, value in seconds.items()},
+    "seconds": {phase: round(value, 2) for phase, value in measured.seconds.items()},
     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
   }
 
 
-def task(config) -> str:
+def task(config: ConfigDict) -> str:
   """A config's task in words."""
   degradation = make_degradation(config.degradation, config.data.image_size)
   data = config.data.name if config.data.source == "tfds" else config.data.source
@@ -78,10 +96,15 @@ def task(config) -> str:
   return f"{degradation.title}, {data}{noise}"
 
 
-def notes(config, dataset, results) -> list[str]:
+def notes(config: ConfigDict, results: dict[str, dict]) -> list[str]:
   """What a reader must know to take the numbers as they are meant."""
   lines = []
-  if "frechet" in results and results["frechet"]["label"] != "FID":
+  if "frechet" in results and results["frechet"]["label"] == "FID":
+    lines.append(
+      "FID and KID are torch-fidelity's (TensorFlow's resize, images of 8 bits). Paper A's are piq's, which feeds the "
+      "same network otherwise: eval.feature_extractor=inception_piq is what its column is compared with."
+    )
+  elif "frechet" in results and not results["frechet"]["label"].startswith("FID"):
     lines.append(
       f"{results['frechet']['label']}: a proxy. It is not FID, and neither it nor precision and recall in these "
       "features can be compared with published ones."
@@ -97,39 +120,14 @@ def notes(config, dataset, results) -> list[str]:
     f"{config.attack.eps:g} over one measurement, averaged over {config.attack.num_seeds} draws of Z. An attack finds "
     "a lower bound of the damage: K is a lower bound of the Lipschitz constant, and robustness an upper bound."
   )
-  lines += about_consistency(make_degradation(config.degradation, config.data.image_size))
+  degradation = make_degradation(config.degradation, config.data.image_size)
+  lines += about_consistency(degradation)
+  lines += about_floors(consistency_floors(degradation, results))
   if config.model.dtype != MEASURING["dtype"]:
     lines.append(f"The nets were trained in {config.model.dtype} and are measured in {MEASURING['dtype']}.")
   if config.data.source == "sample":
     lines.append("Validation images are crops of five photographs: a demonstration of the report, not a measurement.")
   return lines
-
-
-def about_consistency(degradation: Degradation) -> list[str]:
-  """How the consistency in a report is to be read, where it is not plainly that D(restoration) = y."""
-  noise_std, lines = degradation.noise_std, []
-  if not degradation.projects:
-    lines.append(
-      f"No exact projection belongs to this task ({degradation.title}): that D(restoration) = y is not built in, and "
-      "the consistency above is as near as the restorer comes."
-    )
-  if not noise_std:
-    return lines
-  decibels = f"{noise_std:g} ({-20 * math.log10(noise_std):.1f} dB)"
-  if degradation.consistency == "statistical":
-    size = "at most" if degradation.projects else "about"
-    meant = f"The projection leaves a residual of {size} that RMSE, what the original itself misses y by: {decibels}."
-  elif degradation.projects:
-    meant = (
-      "The projection makes D(restoration) equal the noisy y, so the consistency above says that noise was fitted; a "
-      f"sample of the posterior would miss y by an RMSE of about {noise_std:g}."
-    )
-  else:
-    meant = (
-      f"A sample of the posterior misses y by an RMSE of about {decibels}; a consistency far above says that noise was "
-      "fitted."
-    )
-  return [*lines, f"The measurements carry noise of std {noise_std:g}. {meant}"]
 
 
 def histogram_of(values: np.ndarray) -> dict:
@@ -149,7 +147,7 @@ def formatted(name: str, value: float) -> str:
 
 def label(name: str, result: dict) -> str:
   """A result's name as it is shown: distances are called by their features."""
-  if name == "frechet":
+  if name in ("frechet", "kernel_distance"):
     return result["label"]
   if name == "frechet_of_originals":
     return f"{result['label']} of the originals"
@@ -184,8 +182,8 @@ def write(folder: pathlib.Path, content: dict, shown: dict[str, np.ndarray]) -> 
   """report.json, report.html and the pictures, each written beside and renamed."""
   for name, grid in shown.items():
     save_png(folder / f"{name}.png", grid)
-  replace(folder / "report.html", page(content, shown))
-  replace(folder / "report.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+  write_whole(folder / "report.html", page(content, shown))
+  write_json(folder / "report.json", content)
 
 
 def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
@@ -216,76 +214,36 @@ def _same(saved: dict, protocol: dict) -> bool:
   return saved == json.loads(json.dumps(protocol))  # JSON makes lists of tuples
 
 
-def page(content: dict, shown: dict[str, np.ndarray]) -> str:
-  """A self-contained HTML page."""
-  numbers = content["published"]["values"]
-  rows = []
-  for name, result in content["results"].items():
-    better, what = RESULTS[name].better, RESULTS[name].definition
-    cells = (
-      f"<th>{html.escape(label(name, result))}<small>{html.escape(what)}</small></th>",
-      f"<td class=number>{formatted(name, result['value'])}</td>",
-      f"<td>{spread(name, result)}</td>",
-      f"<td class=number>{result['n']:,}</td>",
-      f"<td class=number>{formatted(name, numbers[name]) if name in numbers else ''}</td>",
-      f"<td>{better}</td>",
-    )
-    rows.append(f"<tr>{''.join(cells)}</tr>")
-  charts = (
-    histogram(content["histograms"]["robustness_db"], "robustness of each input, dB (low: erratic)"),
-    histogram(content["histograms"]["lipschitz"], "K of each input under the training attack (high: erratic)"),
-  )
-  seconds = ", ".join(f"{phase.replace('_', ' ')} {value:g} s" for phase, value in content["seconds"].items())
-  versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-  fields = {
-    "title": html.escape(f"{content['variant']}, {content['task']}"),
-    "subtitle": html.escape(f"step {content['step']:,} of {content['run']}, {content['created']}"),
-    "published": html.escape(content["published"]["source"]),
-    "rows": "\n".join(rows),
-    "notes": "".join(f"<li>{html.escape(line)}</li>" for line in content["notes"]),
-    "missing": "".join(f"<li class=missing>{html.escape(line)}</li>" for line in content["missing"]),
-    "curves": _curves(content.get("curves", {})),
-    "charts": "\n".join(charts),
-    "worst": _embedded(shown["worst"]),
-    "first": _embedded(shown["first"]),
-    "protocol": html.escape(json.dumps(content["protocol"], indent=2)),
-    "config": html.escape(json.dumps(content["config"], indent=2)),
-    "machine": html.escape(f"{content['hardware']}; {versions}; {seconds}"),
-  }
-  return PAGE.substitute(fields)
-
-
 _CURVE = ("input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max")
 
 
-def _curves(curves: dict) -> str:
-  """A table of the sup-norm attacks, a row a bound."""
-  rows = []
-  for attack, points in curves.items():
-    for point in points:
-      values = [formatted(name, point["results"][name]["value"]) for name in _CURVE]
-      n = point["results"][_CURVE[0]]["n"]
-      cells = "".join(f"<td class=number>{cell}</td>" for cell in (f"{255 * point['alpha']:g}/255", *values, n))
-      rows.append(f"<tr><th>{ATTACKS[attack].title}</th>{cells}</tr>")
-  if not rows:
-    return ""
-  header = "".join(f"<th>{name}</th>" for name in ("attack", "bound", *(RESULTS[name].label for name in _CURVE), "n"))
-  notes = "".join(f"<li>{ATTACKS[attack].title}: {html.escape(ATTACKS[attack].definition)}</li>" for attack in curves)
-  return (
-    f"<h2>Attacks in the sup norm</h2><table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    f"<ul>{notes}</ul>"
+def page(content: dict, shown: dict[str, np.ndarray]) -> str:
+  """A self-contained HTML page. shown: the grids "worst" and "first"."""
+  numbers = content["published"]["values"]
+  rows = [
+    {
+      "label": label(name, result),
+      "definition": RESULTS[name].definition,
+      "value": formatted(name, result["value"]),
+      "spread": spread(name, result),
+      "n": result["n"],
+      "published": formatted(name, numbers[name]) if name in numbers else "",
+      "better": RESULTS[name].better,
+    }
+    for name, result in content["results"].items()
+  ]
+  curves = [(ATTACKS[attack], list(map(_cells, points))) for attack, points in content.get("curves", {}).items()]
+  charts = (
+    draw_histogram(content["histograms"]["robustness_db"], "robustness of each input, dB (low: erratic)"),
+    draw_histogram(content["histograms"]["lipschitz"], "K of each input under the training attack (high: erratic)"),
+  )
+  labels = [RESULTS[name].label for name in _CURVE]
+  return render(
+    "evaluation.html", content=content, rows=rows, curves=curves, curve_labels=labels, charts=charts, shown=shown
   )
 
 
-def _embedded(image: np.ndarray) -> str:
-  buffer = io.BytesIO()
-  Image.fromarray(image).save(buffer, format="png", optimize=True)
-  return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def replace(path: pathlib.Path, content: str) -> None:
-  """Writes a text file beside and renames it, so that a reader never sees half of it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".partial")
-  partial.write_text(content)
-  partial.replace(path)
+def _cells(point):
+  results = point["results"]
+  values = [formatted(name, results[name]["value"]) for name in _CURVE]
+  return [f"{255 * point['alpha']:g}/255", *values, results[_CURVE[0]]["n"]]

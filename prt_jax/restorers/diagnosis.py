@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 
 from prt_jax.programs import is_eager
 
@@ -26,9 +27,11 @@ def diagnose(error: Exception, restore: Any, y: jax.Array, z: Any) -> str:
     if isinstance(_result(restore, tensor, z), torch.Tensor):
       return "; it is a function of PyTorch tensors: wrap it in prt_jax.restorers.torch_adapter.TorchRestorer"
   x = _result(restore, y, z)
+  if isinstance(x, np.ndarray):
+    return "; it computes in numpy, which has no gradients: write it in jax.numpy, or in PyTorch"
   if callable(x) and not isinstance(x, jax.Array):
     return f"; it returns a {type(x).__name__}, which can be called: name that, if this is what makes the restorer"
-  if y.shape[-1] == 3 and getattr(_result(restore, y[..., :1], z), "shape", ())[-1:] == (1,):
+  if x is None and y.shape[-1] == 3 and getattr(_result(restore, y[..., :1], z), "shape", ())[-1:] == (1,):
     return "; it restores one channel: prt_jax.restorers.per_channel makes it restore R, G and B alike"
   return ""
 

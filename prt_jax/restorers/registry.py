@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from prt_jax.degradations.bicubic import reduction_norm
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
@@ -87,7 +88,9 @@ def load_network(
     apply=apply,
     params=params,
     draw_noise=draw_noise if architecture.noise_shapes else None,
-    degradation=FunctionDegradation(functools.partial(bicubic_downsample, factor=scale)),
+    degradation=FunctionDegradation(
+      functools.partial(bicubic_downsample, factor=scale), reduction_norm(bicubic_downsample, scale)
+    ),
     multiple=architecture.multiple,
     scale=scale,
     identity=f"{name} x{scale}",

@@ -118,9 +118,15 @@ def _keys(seed, number, stream, examples):
 
 @dataclasses.dataclass(frozen=True)
 class FunctionDegradation:
-  """A function x -> y as a degradation: nothing but clean is known of it."""
+  """A function x -> y as a degradation.
+
+  Attributes:
+    clean: the function.
+    norm: its largest singular value, where it is linear and that is known.
+  """
 
   clean: Callable[[jax.Array], jax.Array]
+  norm: float | None = None
 
 
 class _Untraced:

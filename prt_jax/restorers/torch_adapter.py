@@ -62,7 +62,7 @@ class TorchRestorer:
   def _forward_with_graph(self, y, z):
     y = self._to_torch(y).detach().requires_grad_()
     with self._torch.enable_grad():
-      x = self._call(y, z)
+      x = self._call(y.clone(), z)  # a module may write into what it is given, into a leaf it may not
     return self._to_jax(x.detach()), _Opaque((y, x))
 
   def _backward(self, graph, cotangent):
@@ -88,6 +88,8 @@ class TorchRestorer:
       )
     if x.ndim != 4:
       raise UserError(f"the PyTorch restorer returns shape {tuple(x.shape)}: it must return images [B,3,H,W]")
+    if not x.is_floating_point():
+      raise UserError(f"the PyTorch restorer returns {x.dtype}: it must return images in floating point")
     return x.float()
 
   @contextlib.contextmanager

@@ -16,6 +16,7 @@ from prt_jax.devices import is_primary, to_host
 from prt_jax.errors import UserError
 from prt_jax.io.file_digests import Damaged, check_digests, write_digests
 from prt_jax.io.json_files import read_object
+from prt_jax.io.whole_files import write_json
 from prt_jax.training import data_identity
 from prt_jax.training.state import TrainState
 
@@ -229,9 +230,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     if path.exists():
       check_workdir(workdir, config)
     elif is_primary():
-      partial = path.with_suffix(".partial")
-      partial.write_text(json.dumps(json.loads(config.to_json(sort_keys=True)), indent=2) + "\n")
-      partial.rename(path)
+      write_json(path, json.loads(config.to_json(sort_keys=True)))
   except OSError as error:
     raise UserError(f"cannot use {workdir} as a workdir: {error.strerror}; choose another --workdir") from error
 

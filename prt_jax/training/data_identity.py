@@ -1,11 +1,11 @@
 """Which data a run was trained on, kept in its workdir: not where they lay, but what they are."""
 
-import json
 import pathlib
 
 from prt_jax.data import Dataset
 from prt_jax.errors import UserError
 from prt_jax.io.json_files import read_object
+from prt_jax.io.whole_files import write_json
 
 FILE = "data.json"
 
@@ -50,6 +50,4 @@ def claim_data(workdir: pathlib.Path, dataset: Dataset) -> None:
     "counts": {"train": len(dataset.train), "val": len(dataset.val)},
     "digests": dataset.digests,
   }
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(content, indent=2) + "\n")
-  partial.replace(path)
+  write_json(path, content)

@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-import time
-from collections.abc import Iterator
 
 import jax
 from absl import logging
@@ -25,55 +23,25 @@ from prt_jax.training.data_identity import FILE as DATA_FILE
 from prt_jax.training.data_identity import claim_data
 from prt_jax.training.gan import Game, empty_state, init_state, make_game
 from prt_jax.training.progress_picture import make_progress_picture
+from prt_jax.training.schedule import Clock, Schedule, make_schedule
 from prt_jax.training.state import TrainState
 from prt_jax.training.step import make_train_cycles, make_train_step
 from prt_jax.training.stop_request import StopRequest
-from prt_jax.training.writers import SPEED_SCALARS, Writers
-
-PROGRESS_SECONDS = 20.0
+from prt_jax.training.writers import Writers
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
-  """When a run dispatches, logs, saves and draws; all in training steps."""
+class Training:
+  """Attributes:
+  game, schedule, dataset: what is trained, how far, on what.
+  workdir, checkpoints: where it is kept.
+  """
 
-  num_steps: int
-  steps_per_dispatch: int
-  log_every: int
-  checkpoint_every: int
-  image_every: int
-
-  def dispatches(self, first_step: int) -> Iterator[tuple[int, int]]:
-    """(first step, number of steps) of each device call; single steps where a whole dispatch does not fit."""
-    step = first_step
-    while step < self.num_steps:
-      whole = step % self.steps_per_dispatch == 0 and step + self.steps_per_dispatch <= self.num_steps
-      count = self.steps_per_dispatch if whole else 1
-      yield step, count
-      step += count
-
-  def due(self, step: int, every: int) -> bool:
-    """Whether something that happens every so many steps, and at the end, is due after this many steps."""
-    return step % every == 0 or step == self.num_steps
-
-
-def make_schedule(game: Game, until: int | None = None) -> Schedule:
-  """The config's schedule, or its part up to so many steps; UserError where its fields do not fit each other."""
-  train = game.config.train
-  every = {
-    name: train[name] for name in ("log_every_steps", "checkpoint_every_steps", "image_every_steps")
-  }
-  count = train.steps_per_dispatch or devices.default_steps_per_dispatch(len(game.cycle))
-  if not train.steps_per_dispatch and any(steps % count for steps in every.values()):
-    count = 1
-  if count < 1 or (count > 1 and count % len(game.cycle)):
-    raise UserError(
-      f"train.steps_per_dispatch={count} is not a number of whole cycles: use 0, 1 or a multiple of {len(game.cycle)}"
-    )
-  for name, steps in every.items():
-    if steps % count:
-      raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
-  return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
+  game: Game
+  schedule: Schedule
+  dataset: Dataset
+  workdir: pathlib.Path
+  checkpoints: Checkpoints
 
 
 def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = None) -> TrainState | None:
@@ -120,7 +88,7 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
     processes.check_shared(workdir, step)
     checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
     state = state if step else init_state(game)
-    return _train(game, schedule, dataset, state, step, workdir, checkpoints)
+    return _train(Training(game, schedule, dataset, workdir, checkpoints), state, step)
 
 
 def writing(workdir: pathlib.Path):
@@ -146,30 +114,35 @@ def is_of_a_run(path: pathlib.Path, config: ConfigDict) -> bool:
     return False
 
 
-def _train(game, schedule, dataset, state, step, workdir, checkpoints):
-  config = game.config
-  logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, schedule.num_steps)
+def _train(training: Training, state: TrainState, step: int) -> TrainState | None:
+  """train, from a state after so many steps."""
+  config, workdir, last_step = training.game.config, training.workdir, training.schedule.num_steps
+  logging.info("%s %s at step %d of %d", "resuming" if step else "starting", workdir, step, last_step)
   try:
     writers = Writers(workdir, config, step, primary=devices.is_primary())
     with contextlib.closing(writers), StopRequest() as stop:
-      _describe(game, state, dataset, workdir)
-      state, step = _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop)
-      checkpoints.close()
+      _describe(training.game, state, training.dataset, workdir)
+      state, step = _run(training, state, step, writers, stop)
+      training.checkpoints.close()
   except OSError as error:
     what, remedy = explain(error, workdir)
     raise UserError(
-      f"{what}; the last good checkpoint is {checkpoints.describe_latest()}: {remedy}, then run the same command to go "
-      "on from there"
+      f"{what}; the last good checkpoint is {training.checkpoints.describe_latest()}: {remedy}, then run the same "
+      "command to go on from there"
     ) from error
-  if step < schedule.num_steps:
+  if step < last_step:
     reason = stop.signal_name or "another host"
     logging.info("stopped by %s after step %d, saved: the same command resumes", reason, step)
     return None
-  logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
+  logging.info("the run in %s is complete: %d of %d steps", workdir, step, last_step)
   return state
 
 
-def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, stop):
+def _run(
+  training: Training, state: TrainState, step: int, writers: Writers, stop: StopRequest
+) -> tuple[TrainState, int]:
+  """The steps themselves, to the schedule's end or a signal: (the state on the host, its step)."""
+  game, schedule, dataset, checkpoints = training.game, training.schedule, training.dataset, training.checkpoints
   config = game.config
   run_step = {robust: make_train_step(game, robust=robust) for robust in (False, True)}
   run_cycles = make_train_cycles(game)
@@ -202,7 +175,7 @@ def _run(game, schedule, dataset, state, step, workdir, checkpoints, writers, st
     drawing = schedule.due(step, schedule.image_every)
     if drawing and devices.is_primary():
       grid = draw_progress(state.on_host())
-      pictures.save_png(workdir / "images" / f"{step:08d}.png", grid)
+      pictures.save_png(training.workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
     # Several processes may be signalled at different steps: they stop after the same one.
     stopping = any_process(bool(stop.signal_name), state.step)
@@ -229,50 +202,6 @@ def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good
       f"{', '.join(broken)} not finite between steps {first} and {step}; the last good checkpoint is {last_good}: "
       "lower optim.learning_rate or raise optim.r1_weight in a new --workdir"
     )
-
-
-class Clock:
-  """Measures speed and says how far a run is; the first cycle, which compiles, is not counted as speed."""
-
-  def __init__(self, game: Game, schedule: Schedule, step: int):
-    self._schedule, self._batch_size = schedule, game.config.train.batch_size
-    self._compiled_at = step + max(len(game.cycle), schedule.steps_per_dispatch)
-    self._created = self._start = self._last_line = time.monotonic()
-    self._start_step = step
-    self._speed = None
-
-  def tick(self, state: TrainState, step: int) -> None:
-    """After every dispatch: starts measuring once everything is compiled, and fills long silences with a line."""
-    compiled = step == self._compiled_at
-    if not compiled and time.monotonic() - self._last_line < PROGRESS_SECONDS:
-      return
-    jax.block_until_ready(state.step)
-    now = self._last_line = time.monotonic()
-    if compiled:
-      self._start, self._start_step = now, step
-      logging.info("first cycle after %.1f s, compilation included", now - self._created)
-    elif step > self._compiled_at:
-      self._speed = (step - self._start_step) / (now - self._start)
-      logging.info("step %d of %d  %s", step, self._schedule.num_steps, self._outlook(step))
-
-  def log(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
-    """The log interval's line; returns the scalars with its wall-clock ones."""
-    now = self._last_line = time.monotonic()
-    if step > self._start_step:
-      self._speed = (step - self._start_step) / (now - self._start)
-    self._start, self._start_step = now, step
-    shown = ("critic_loss", "generator_loss", "r1", "robustness_loss", "consistency_psnr")
-    numbers = "  ".join(f"{name} {scalars[name]:.4g}" for name in shown if name in scalars)
-    logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._outlook(step))
-    speeds = (self._speed or 0.0, (self._speed or 0.0) * self._batch_size)
-    return scalars | dict(zip(SPEED_SCALARS, speeds, strict=True))
-
-  def _outlook(self, step: int) -> str:
-    if not self._speed:
-      return "speed not measured yet"
-    minutes, seconds = divmod(round((self._schedule.num_steps - step) / self._speed), 60)
-    eta = f"ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-    return f"{self._speed:.3g} steps/s, {self._speed * self._batch_size:.3g} images/s, {eta}"
 
 
 def _describe(game: Game, state: TrainState, dataset: Dataset, workdir: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from prt_jax.config import flat
 from prt_jax.io.json_files import parse_object
 from prt_jax.io.locks import short_lock
+from prt_jax.io.whole_files import write_whole
 
 # Wall-clock scalars: the only ones in metrics.jsonl that two identical runs do not share.
 SPEED_SCALARS = ("steps_per_second", "images_per_second")
@@ -106,9 +107,7 @@ def _keep_lines(path, wanted):
       logging.warning("dropped a torn line of %s: %.60r", path, line)
   if kept == lines:
     return
-  partial = path.with_suffix(".partial")
-  partial.write_bytes(b"".join(kept))
-  partial.replace(path)
+  write_whole(path, b"".join(kept))
 
 
 def write_evaluation(workdir: pathlib.Path, step: int, scalars: Mapping[str, float]) -> None:
@@ -140,9 +139,7 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
     records = list(_records(path.read_bytes()))
     kept = list(filter(is_kept, records))
     if len(kept) < len(records):
-      partial = path.with_name(f".{path.name}.partial")
-      partial.write_bytes(b"".join(kept))
-      partial.replace(path)
+      write_whole(path, b"".join(kept))
   writer = EventFileWriter(str(workdir))
   start = SessionLog(status=SessionLog.START)
   for _ in range(2):  # the first that TensorBoard meets is the run's beginning to it, and drops nothing

@@ -223,7 +223,7 @@ def test_rows_are_added_and_replaced(monkeypatch, tmp_path):
   monkeypatch.setattr(compilers, "prepare", lambda kind: None)
   count = iter(range(100))
 
-  def measure(target, step, config, chips, effort):
+  def measure(target, step, config, chips, effort, repeats):
     return make_row(
       target=target.name, step=step, batch=config.train.batch_size, chips=chips, effort=effort, kernels=next(count)
     )
@@ -292,3 +292,22 @@ def test_scalars_and_tokens_have_their_bytes():
   assert [array.bytes for array in hlo.arrays("(pred[], s4[10]{0}, token[], f8e4m3fn[3]{0}, bf16[<=5,2]{1,0})")] == [
     1, 5, 0, 3, 20,
   ]  # fmt: skip
+
+
+def test_a_step_is_timed_on_the_chip_that_is_named_alone(monkeypatch):
+  class Card:
+    device_kind = "NVIDIA H100 80GB HBM3"
+
+  monkeypatch.setattr("jax.devices", lambda: [Card()])
+  assert len(compilers.at_hand(targets.find("h100"), 1)) == 1
+  with pytest.raises(UserError, match="1 x NVIDIA H100 80GB HBM3, not 1 x NVIDIA H200"):
+    compilers.at_hand(targets.find("h200"), 1)
+  with pytest.raises(UserError, match="not 4 x NVIDIA H100"):
+    compilers.at_hand(targets.find("h100"), 4)
+
+
+def test_a_measured_time_stands_beside_its_bound():
+  rows = json.loads((results.FOLDER / "measured_gpu.json").read_text())
+  shown = compiled.render([row for row in rows if row["step"] == "robust"], dearest=False)
+  # 105.97 GB at 4.8 TB/s are 22.08 ms.
+  assert "measured 105.8 ms (102.8 to 113.9), 4.79 times the bound" in shown and "22.08" in shown

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import r1, savings
-from prt_jax import losses
+from prt_jax import devices, losses
 from prt_jax.attacks import sum_over_seeds
+from prt_jax.models import formulations
 from prt_jax.models.layers import max_pool, upsample_bilinear
 from prt_jax.models.unet import UNet
 from prt_jax.randomness import sample_noise
@@ -92,7 +93,7 @@ def test_a_wrong_alternative_shows_as_a_difference(monkeypatch):
   config = tiny.get_config()
   factors = {savings.AS_IT_IS: 1.0, "the same": 1.0, "off by a quarter": 1.25}
 
-  def compile_step(config, step, alternative):
+  def compile_lowered(alternative):
     def program(state, images, key):
       gradients = jax.tree.map(lambda leaf: factors[alternative.name] * jnp.ones_like(leaf), state.critic_params)
       _, optimizer = make_game(config).optimizer.update(gradients, state.critic_optimizer)
@@ -100,9 +101,26 @@ def test_a_wrong_alternative_shows_as_a_difference(monkeypatch):
 
     return savings.Compiled(program, 1.0, 10**9)
 
-  monkeypatch.setattr(savings, "compile_step", compile_step)
+  monkeypatch.setattr(savings, "lower_step", lambda config, step, alternative: alternative)
+  monkeypatch.setattr(savings, "compile_lowered", compile_lowered)
   others = [savings.Alternative(name, ("critic",)) for name in list(factors)[1:]]
   lines = savings.compare(config, "critic", others, repeats=1)
   assert [line["name"] for line in lines] == list(factors)
   np.testing.assert_allclose([line["relative_difference"] for line in lines], [0, 0, 0.25], atol=1e-6)
   assert "off by a quarter" in savings.render({"lines": lines})
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_an_accelerators_choices_are_each_made_the_other_way(platform, monkeypatch):
+  monkeypatch.setattr(devices, "backend", lambda: platform)
+  chosen = formulations.FORMULATIONS[platform]
+  alternatives = savings.formulation_choices()
+  assert len({alternative.name for alternative in alternatives}) == len(alternatives)
+  tried = set()
+  for alternative in alternatives:
+    with savings.in_place(alternative):
+      tried.add(formulations.formulation_of(None))
+  assert formulations.formulation_of(None) == chosen
+  differ = {field for one in tried for field in vars(chosen) if getattr(one, field) != getattr(chosen, field)}
+  assert {"blocks", "sums", "lanes", "strided_pools", "merges_seeds", "unrolls_search"} == differ
+  assert not any(one.blocks and not one.sums for one in tried), "blocks are convolved as sums alone"

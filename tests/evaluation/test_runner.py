@@ -1,5 +1,6 @@
 """Per-example values on a restorer whose answers are known, a linear one; and each way through a batch alike."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from prt_jax.attacks import adversarial_search, ifgsm
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import ATTACKS, visible_distance
 from prt_jax.evaluation.measures import MEASURES, Settings
 from prt_jax.evaluation.runner import DEVICES, ONE, Runner
 from prt_jax.metrics import per_pixel_std
@@ -141,6 +142,33 @@ def test_the_stronger_attack_sees_the_pictures_and_keeps_its_best(images):
   assert (papers["output_psnr_db"] >= expected - 1e-3).all()
   _, l2 = find(runner, batch, "strong_l2", 0.5, 6)
   assert (l2["lipschitz"] > 0).all()
+
+
+def test_one_start_is_along_the_jacobians_direction(images):
+  """f(y) = U(GAIN y) stretches blue most: the direction alone, without a step, does all that its norm can."""
+  runner = Runner(Restorer("gain", lambda gain, y, z: (gain * y).repeat(2, 1).repeat(2, 2), GAIN / 4), 1, SETTINGS)
+  batch = runner.begin(None, 0.25 + images[:2] / 2, np.arange(2))
+  stretch, direction = runner.singular(batch, 20)
+  np.testing.assert_allclose(stretch, 2 * 3 / 4, rtol=1e-3)
+  delta = runner.search(batch, ATTACKS["strong_l2"], 0.1, 0, restarts=range(1), direction=direction)
+  values = runner.measure(runner.attacked(batch, delta, ""))
+  np.testing.assert_allclose(values["lipschitz"], 2 * 3 / 4, rtol=1e-3)
+  delta = runner.search(batch, ATTACKS["strong_sup"], 0.1, 0, restarts=range(1), direction=direction)
+  assert (np.abs(delta[..., 2]) > 0.0999).mean() > 0.99  # the corner that its signs say
+
+
+def test_what_the_last_steps_gained(images):
+  """A slope that all steps climb alike: after 9 of 10 steps of equal size from 0 the change is 9 tenths."""
+  runner = Runner(Restorer("half", lambda params, y, z: y / 2), 1, SETTINGS)
+  batch = runner.begin(None, 0.25 + images[:2] / 2, np.arange(2))
+  steady = dataclasses.replace(ATTACKS["ifgsm"], objective=visible_distance, keeps_best=True, start_share=1e-4)
+  delta, gain = runner.judged_search(batch, steady, 0.1, 10)
+  np.testing.assert_allclose(gain, 20 * np.log10(10 / 8), rtol=1e-2)  # judged before a step: 8 are done at the ninth
+  sample = runner.attacked(batch, delta, "", gain)
+  np.testing.assert_allclose(runner.measure(sample)["late_gain_db"], gain[0], rtol=1e-6)
+  _, gain = runner.judged_search(batch, ATTACKS["strong_sup"], 0.1, 30)
+  assert (np.asarray(gain) < 0.05).all()  # a corner is reached long before
+  assert runner.judged_search(batch, ATTACKS["ifgsm"], 0.1, 2)[1] is None
 
 
 def test_spread_by_steps_is_the_spread_at_once(runner, batch):

@@ -38,6 +38,8 @@ def test_measures_once_and_reports(interpolation_alone, tmp_path):
     real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 32)
   lines = [json.loads(line) for line in (tmp_path / "out" / "measurements.jsonl").read_text().splitlines()]
   assert [(line["image"], line["alpha_255"]) for line in lines] == [("a", 1), ("a", 4)]
+  # The stronger attack changes the picture more, for the same bound.
+  assert all(line["strong_output_psnr_db"] < line["output_psnr_db"] for line in lines)
   report(tmp_path / "out", "Test", 0)
   summary = json.loads((tmp_path / "out" / "summary.json").read_text())
   assert summary["networks"]["bicubic"]["points"][1]["output_psnr_db"] == pytest.approx(lines[1]["output_psnr_db"])
@@ -58,7 +60,8 @@ def test_psnr_alone(interpolation_alone, tmp_path, capsys):
 def line(network, image, alpha, output=30.0):
   return {
     "network": network, "image": image, "alpha_255": alpha, "input_psnr_db": 40.0, "output_psnr_db": output,
-    "lipschitz": 7.0, "psnr_y_db": 31.0,
+    "lipschitz": 7.0, "psnr_y_db": 31.0, "lipschitz_from_jacobian": 9.0, "strong_lipschitz": 8.0,
+    "strong_input_psnr_db": 39.0, "strong_output_psnr_db": output - 5, "strong_late_gain_db": 0.1,
   }
 
 
@@ -78,11 +81,14 @@ def test_means_are_over_images_and_bounds_are_maxima():
   summary = summarise(lines, ["a", "b"])
   assert summary["imdn"]["points"][0]["output_psnr_db"] == 25
   assert summary["imdn"]["points"][0]["lipschitz"] == summary["imdn"]["points"][0]["lipschitz_mean"] == 7
-  assert "| imdn | distortion | 31.00 | 25.0 / 40.0 |" in render_table(summary, "caption")
+  table = render_table(summary, "caption")
+  assert "| imdn | distortion | 31.00 | I-FGSM | 25.0 / 40.0 |" in table and "| stronger | 20.0 / 39.0 |" in table
+  assert "| 7 | 9 |  |" in table and "| 8 |  | 0.10 |" in table
 
 
 def test_runs_are_summed_up_in_one_figure(tmp_path):
-  points = [{"input_psnr_db": 50.0 - i, "output_psnr_db": 40.0 - i} for i in range(3)]
+  names = [f"{prefix}{name}_psnr_db" for prefix in ("", "strong_") for name in ("input", "output")]
+  points = [{name: 40.0 - i for name in names} for i in range(3)]
   summary = {"set": "Set5", "crop": 128, "images": ["a", "b"], "networks": {n: {"points": points} for n in COLORS}}
   (tmp_path / "run").mkdir()
   (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))

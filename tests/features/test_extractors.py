@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError
 from prt_jax.features import Extractor, make_extractor
-from prt_jax.features.extractors import quantise
+from prt_jax.features.extractor import levels
 from prt_jax.features.pixel_features import pixel_features
 
 
@@ -39,12 +39,13 @@ def test_pixel_cells_by_hand():
   np.testing.assert_allclose(pixel_features(raw, 5), raw.reshape(2, -1) / 255, rtol=1e-6)
 
 
-def test_quantise_by_hand():
+def test_levels_by_hand():
   values = np.float32([-0.1, 0, 0.4 / 255, 0.6 / 255, 127.5 / 255, 1, 1.2])
-  np.testing.assert_array_equal(quantise(values), [0, 0, 0, 1, 128, 255, 255])
-  levels = np.arange(256, dtype=np.uint8)
-  np.testing.assert_array_equal(quantise(levels), levels)
-  np.testing.assert_array_equal(quantise(levels.astype(np.float32) / 255), levels)
+  np.testing.assert_array_equal(levels(values, True), [0, 0, 0, 1, 128, 255, 255])
+  numbers = np.arange(256, dtype=np.uint8)
+  np.testing.assert_array_equal(levels(numbers, True), numbers)
+  np.testing.assert_array_equal(levels(numbers.astype(np.float32) / 255, True), numbers)
+  np.testing.assert_allclose(levels(np.float32([-1, 0.1, 2]), False), [0, 25.5, 255], rtol=1e-6)
 
 
 def test_squeezenet_is_never_called_fid(tmp_path):
@@ -85,6 +86,9 @@ def test_only_the_official_inception_is_fid(tmp_path, monkeypatch):
   monkeypatch.setattr(inception_weights, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
   official = make_extractor(_config("inception", path), tmp_path)
   assert (official.name, official.distance_name) == ("InceptionV3 (FID)", "FID")
+  assert (official.kernel_name, official.rounds) == ("KID", True)
+  piq = make_extractor(_config("inception_piq", path), tmp_path)
+  assert (piq.distance_name, piq.kernel_name, piq.rounds) == ("FID (piq)", "KID (piq)", False)
 
 
 def test_mistakes_are_one_line(tmp_path, monkeypatch):
@@ -93,7 +97,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
 
   monkeypatch.setattr(urllib.request, "urlopen", no_network)
   for config, match in (
-    (_config("vgg"), "unknown eval.feature_extractor 'vgg': choose one of inception, squeezenet, pixels"),
+    (_config("vgg"), "unknown eval.feature_extractor 'vgg': choose one of inception, inception_piq, squeezenet"),
     (_config("squeezenet"), "need eval.feature_weights"),
     (_config("inception"), "set eval.feature_weights"),
   ):

@@ -1,5 +1,6 @@
 """The FID InceptionV3 agrees with an independent PyTorch one under the same random weights."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from prt_jax.features.extractors import Extractor
-from prt_jax.features.inception import conv_shapes, inception_features, inception_logits
+from prt_jax.features.extractor import Extractor
+from prt_jax.features.inception import conv_shapes, inception_features, inception_features_piq, inception_logits
 from prt_jax.features.inception_weights import convert_state_dict
 from prt_jax.features.resize import resize_bilinear_tf1
 
@@ -58,6 +59,19 @@ def test_features_agree_from_uint8_images(extractor, peer, size):
     # A float image is rounded to 8 bits, so less than half a level changes nothing.
     moved = images / 255 + np.random.default_rng(1).uniform(-0.45, 0.45, images.shape) / 255
     np.testing.assert_array_equal(extractor(moved.astype(np.float32)), features)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (400, 310)], ids=str)
+def test_features_are_piqs(peer, extractor, size):
+  """F.interpolate on floats and 2 x - 1, as piq 0.8.0's InceptionV3.forward has them around the same network."""
+  images = (_images(*size) + np.random.default_rng(1).uniform(-0.4, 0.4, (2, *size, 3))).clip(0, 255).astype(np.float32)
+  piq = dataclasses.replace(extractor, features=inception_features_piq, rounds=False)
+  expected, _ = peer(torch.from_numpy(images), "as piq")
+  features = piq(images / 255)
+  assert _error(features, expected) < 1e-3
+  if size == (64, 64):  # neither the other resize nor rounding goes unseen
+    assert _error(features, peer(torch.from_numpy(images))[0]) > 5e-3
+    assert _error(features, peer(torch.from_numpy(images).round(), "as piq")[0]) > 2e-3
 
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 53), (1, 7), (299, 299), (400, 611)], ids=str)

@@ -143,13 +143,13 @@ class TorchInception(nn.Module):
 
   @torch.no_grad()
   def forward(self, images, quirk=""):
-    """(features [B, 2048], unbiased logits [B, 1008]) of uint8 images [B, H, W, 3]."""
+    """(features [B, 2048], unbiased logits [B, 1008]) of images [B, H, W, 3], 0 .. 255."""
     x = images.permute(0, 3, 1, 2)
-    if quirk == "half-pixel resize":
+    if quirk in ("half-pixel resize", "as piq"):
       x = F.interpolate(x.float(), (299, 299), mode="bilinear", align_corners=False)
     else:
       x = resize_by_gathering(x)
-    x = x / 127.5 - 1 if quirk == "scaled by 127.5" else (x - 128) / 128
+    x = x / 127.5 - 1 if quirk in ("scaled by 127.5", "as piq") else (x - 128) / 128
     x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
     x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
     x = F.max_pool2d(x, 3, 2)

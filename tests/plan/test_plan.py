@@ -231,6 +231,18 @@ def test_a_compiled_program_is_estimated_as_itself():
       )
 
 
+def test_a_cards_bound_stands_beside_what_a_measured_card_would_make_of_it(config, work):
+  config.train.num_steps = 30_000_000
+  planned = plan.plan(config, "h100", work=work)
+  by_step = {name: planned.num_steps[name] * planned.steps[name].seconds for name in planned.steps}
+  hours = sum(by_step[name] * {"plain": 11.4, "robust": 4.79}[name] for name in by_step) / 3600
+  shown = text.render(planned)
+  bound = f"{sum(by_step.values()) / 3600:,.1f}"
+  assert f"at least {bound} hours" in shown and f"at least {bound} device-hours" in shown
+  assert f"{hours:,.1f} hours at as many times its bound as an H200" in shown
+  assert "H200" not in text.render(plan.plan(config, "tpu-v5e", work=work))
+
+
 def test_the_nearest_program_is_scaled(monkeypatch):
   base = dict(
     step="robust", config="x", source="y", cycles=3_000_000, temporaries=500, code=7, counted_flops=10**9,

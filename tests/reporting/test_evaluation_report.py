@@ -8,7 +8,7 @@ import pytest
 
 from prt_jax.degradations import make_degradation
 from prt_jax.reporting import evaluation_report, published
-from prt_jax.reporting.page import histogram
+from prt_jax.reporting.charts import draw_histogram
 from tests import tiny
 
 
@@ -38,7 +38,7 @@ def test_the_page_shows_the_results_beside_the_papers_and_needs_nothing_else():
   for part in ("21.23 dB", "20.00 to 22.50", "26.19 dB", "12.35", "+- 0.5 (s.e.)", "a proxy", "I-FGSM", "4/255"):
     assert part in text, part
   assert "LPIPS &lt;left&gt; out" in page and "runs/&lt;run&gt;" in page
-  sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+  sources = re.findall(r'(?:src|href)="([^"#]*)"', page)
   assert len(sources) == 2 and all(source.startswith("data:image/png;base64,") for source in sources)
   assert page.count("<svg") == 2
 
@@ -47,11 +47,11 @@ def test_nothing_but_inception_is_called_fid():
   content = make_content()
   assert "FID" not in evaluation_report.text(content)
   config = tiny.get_config()
-  lines = evaluation_report.notes(config, None, content["results"])
+  lines = evaluation_report.notes(config, content["results"])
   assert any("not FID" in line for line in lines)
   content["results"]["frechet"]["label"] = "FID"
   assert "FID  " in evaluation_report.text(content)
-  assert not any("not FID" in line for line in evaluation_report.notes(config, None, content["results"]))
+  assert not any("not FID" in line for line in evaluation_report.notes(config, content["results"]))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_is_said_of_consistency_is_true_of_the_degradation(fields, said, un
   config.degradation.update(fields)
   text = " ".join(evaluation_report.about_consistency(make_degradation(config.degradation, 32)))
   assert all(part in text for part in said) and not any(part in text for part in unsaid), text
-  assert all(line in evaluation_report.notes(config, None, {}) for line in evaluation_report.about_consistency(
+  assert all(line in evaluation_report.notes(config, {}) for line in evaluation_report.about_consistency(
     make_degradation(config.degradation, 32)
   ))
 
@@ -121,7 +121,8 @@ def test_histogram_counts_every_value_once():
   values = np.concatenate([np.linspace(0, 1, 399), [1000.0]])
   counts = evaluation_report.histogram_of(values)
   assert sum(counts["counts"]) == 400 and counts["edges"][-1] < 2
-  assert histogram(counts, "title").count("<rect") == 40
+  svg = draw_histogram(counts, "a < b")
+  assert svg.startswith("<svg") and "a &lt; b" in svg
 
 
 def test_a_task_that_no_paper_has_is_compared_with_nothing():

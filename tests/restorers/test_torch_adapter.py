@@ -12,6 +12,7 @@ import pytest
 from prt_jax.attacks import ifgsm
 from prt_jax.audit import audit
 from prt_jax.errors import UserError
+from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.restorers.networks.architecture import to_params
 from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
 from prt_jax.restorers.restorer import as_restorer, per_channel
@@ -65,6 +66,20 @@ def test_the_module_cannot_write_into_our_arrays(y):
   np.testing.assert_array_equal(y, before)
 
 
+def test_a_module_may_write_into_what_it_is_given(y):
+  def restore(x):
+    return x.mul_(2).add_(0.1)
+
+  gradient = jax.grad(lambda y: jnp.sum(TorchRestorer(restore)(y) ** 2))(y)
+  np.testing.assert_allclose(gradient, 4 * (2 * y + 0.1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(torch.complex64, "complex64"), (torch.uint8, "uint8")])
+def test_images_in_other_numbers_are_refused(kind, name, y):
+  with pytest.raises(UserError, match=f"returns torch.{name}: it must return images in floating point"):
+    TorchRestorer(lambda x: x.to(kind))(y)
+
+
 def test_noise_reaches_a_stochastic_module(y):
   restore = TorchRestorer(lambda y, z: y + z, stochastic=True)
   np.testing.assert_allclose(restore(y, jnp.full((2, 3, 6, 8), 0.5)), y + 0.5, atol=1e-6)
@@ -91,7 +106,20 @@ def test_a_module_is_audited_as_it_is(module, y):
   report = audit(module, y, alphas=(0.01, 0.1), num_steps=3)
   assert report["robustness"][0]["output_psnr_db"] > report["robustness"][1]["output_psnr_db"]
   assert report["lipschitz_lower_bound"] > 0
-  assert report["images"][0]["lipschitz_from_jacobian"] is None
+  assert 0 < report["images"][0]["lipschitz_from_jacobian"] <= report["lipschitz_lower_bound"]
+
+
+def test_the_jacobian_of_a_module_is_that_of_its_port(module, ported, y):
+  """And both are the largest singular value of the true Jacobian, up to the iteration's end."""
+  noise = jnp.zeros(2)
+  ours, theirs = (
+    jacobian_lower_bound(restore, y, noise, jax.random.key(2), num_steps=200)[0]
+    for restore in (ported, TorchRestorer(module))
+  )
+  np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+  for index in range(2):
+    matrix = jax.jacobian(lambda one: ported(one[None], None).ravel())(y[index]).reshape(12 * 16 * 3, -1)
+    np.testing.assert_allclose(theirs[index], np.linalg.norm(np.asarray(matrix, np.float64), 2), rtol=2e-3)
 
 
 def test_a_module_is_adapted_by_its_class(module):
