@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test wheel compiled compiled-gpu docs lint clean
+.PHONY: demo test wheel view-test compiled compiled-gpu docs lint clean
 
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
@@ -27,6 +27,11 @@ compiled: .venv/tests .venv/compiler-tpu
 
 compiled-gpu: .venv/tests .venv/compiler-gpu
 	$(RUN) -m pytest tests/compiled/test_gpu.py
+
+# The viewer in a headless browser (Debian: apt install chromium chromium-driver). An environment of its own, since gradio
+# needs an older Pillow.
+view-test: .venv/view
+	.venv/view/bin/python -m pytest tests/viewer/test_browser.py
 
 # The pages of docs/ and the API's reference, into site/; a broken link ends it.
 docs: .venv/docs
@@ -56,6 +61,11 @@ lint: .venv/tests
 
 .venv/compiler-gpu: .venv/package
 	$(RUN) -m pip install --quiet --upgrade --target=.venv/cuda "$$($(RUN) -m benchmarks.compilers gpu)"
+	touch $@
+
+.venv/view: pyproject.toml
+	$(PYTHON) -m venv .venv/view
+	.venv/view/bin/python -m pip install --quiet '.[view]' pytest selenium
 	touch $@
 
 clean:

@@ -26,7 +26,8 @@ from tests import tiny
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
 
-collect_ignore = ["compiled"]  # needs an accelerator's compiler, and minutes: `make compiled`
+# They need accelerators' compilers, and minutes: `make compiled`; a browser and gradio: `make view-test`.
+collect_ignore = ["compiled", "viewer/test_browser.py"]
 
 
 # The files that take minutes, longest first: started last, one of them would run alone on its worker.

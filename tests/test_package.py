@@ -83,6 +83,7 @@ def test_its_metadata(package):
     ("prt-restore", "--num_outputs"),
     ("prt-explore", "--min_input_psnr"),
     ("prt-compare", "--output"),
+    ("prt-view", "--max_upload"),
   ],
 )
 def test_a_command_lists_its_flags(command, flag, installed):
@@ -137,13 +138,16 @@ def test_the_package_imports_what_it_depends_on():
   """At the top of a module what every install has; within a function also what an extra brings. No folder beside it."""
   distributions = {name: _names(requirements) for name, requirements in PROJECT["optional-dependencies"].items()}
   always = _names(PROJECT["dependencies"]) | {"prt_jax", *sys.stdlib_module_names}
-  sometimes = always | distributions["tensorflow"] | distributions["torch"] | distributions["spandrel"]
+  extras = ("tensorflow", "torch", "spandrel", "view")
+  sometimes = always.union(*(distributions[extra] for extra in extras))
   for path in SOURCES:
     tree = ast.parse(path.read_text())
-    # Classes of PyTorch's, in a file that functions alone import.
-    assert path.name == "torch_safmn.py" or _imports(tree.body) <= always, path
-    assert not any(isinstance(n, ast.ImportFrom) and "torch_safmn" in n.module for n in tree.body), path
+    # What an extra's classes are made of, in files that functions alone import.
+    of_extras = (path.parent.name, path.name) in (("networks", "torch_safmn.py"), ("viewer", "page.py"))
+    assert of_extras or _imports(tree.body) <= always, path
     assert _imports(ast.walk(tree)) <= sometimes, path
+    modules = {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert not any(module.endswith(("torch_safmn", "viewer.page")) for module in modules), path
 
 
 def _names(requirements):

@@ -25,6 +25,11 @@ def explore() -> None:
   _run("prt_jax.explore")
 
 
+def view() -> None:
+  """prt-view."""
+  _run("prt_jax.view")
+
+
 def compare() -> None:
   """prt-compare."""
   _run("prt_jax.compare")
