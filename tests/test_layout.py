@@ -6,7 +6,7 @@ from tests.conftest import ROOT
 
 # From the top: a module imports from its own layer and from those below. The longest name that fits a module counts.
 LAYERS = (
-  {"main", "evaluate", "explore", "restore", "certify", "compare", "view", "viewer", "commands", "plan"}
+  {"main", "evaluate", "explore", "restore", "certify", "export", "compare", "view", "viewer", "commands", "plan"}
   | {"audit.__main__", "audit.command_line"},
   {"reporting"},
   {"evaluation", "audit"},

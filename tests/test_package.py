@@ -83,6 +83,7 @@ def test_its_metadata(package):
     ("prt-restore", "--num_outputs"),
     ("prt-explore", "--min_input_psnr"),
     ("prt-compare", "--output"),
+    ("prt-export", "--platforms"),
     ("prt-view", "--max_upload"),
   ],
 )

@@ -25,6 +25,11 @@ def explore() -> None:
   _run("prt_jax.explore")
 
 
+def export() -> None:
+  """prt-export."""
+  _run("prt_jax.export")
+
+
 def view() -> None:
   """prt-view."""
   _run("prt_jax.view")
