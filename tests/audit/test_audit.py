@@ -120,7 +120,7 @@ def test_noise_is_compared_with_the_residual(y):
 
 
 def test_restarts_keep_the_strongest(y):
-  def wavy(y, z):
+  def wavy(y):
     return jnp.sin(60 * upsample(y))
 
   fields = {"alphas": (0.05,), "num_steps": 2, "num_strong_steps": 0, "num_jacobian_steps": 0}
