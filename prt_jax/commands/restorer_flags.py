@@ -1,7 +1,9 @@
 """The flags that say which restorer, degradation and images: shared by the audit, the exploration and restoring."""
 
+import argparse
 import dataclasses
 import itertools
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -77,14 +79,14 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
-def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
+def reference(arguments: argparse.Namespace, restorer: Restorer) -> list[np.ndarray] | None:
   """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
   if not arguments.reference:
     return None
   if restorer.image_size:
     run = _read_config(arguments)
     pairs = square_pairs(arguments.reference, restorer.image_size, run["data"]["resize"], lambda x: x)
-    return [pair.x for pair in pairs]
+    return [pair.x for pair in pairs if pair.x is not None]
   return [to_float(image) for _, image, _ in read_images(arguments.reference)]
 
 
@@ -94,7 +96,7 @@ def _read_config(arguments) -> dict:
   return read_object(path, "name the workdir of a training run")
 
 
-def output(arguments) -> pathlib.Path:
+def output(arguments: argparse.Namespace) -> pathlib.Path:
   """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
   if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
     raise UserError(
@@ -120,7 +122,7 @@ class Loaded(NamedTuple):
 
 
 @in_float32
-def load(arguments) -> Loaded:
+def load(arguments: argparse.Namespace) -> Loaded:
   """The restorer and the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)
   scale = DEFAULT_SCALE if arguments.scale is None else arguments.scale
@@ -179,7 +181,7 @@ def load(arguments) -> Loaded:
   return Loaded(restorer, pairs, noise_std or 0.0, skipped or [])
 
 
-def check_flags_of_a_run(arguments) -> None:
+def check_flags_of_a_run(arguments: argparse.Namespace) -> None:
   """UserError for flags that mean nothing with the workdir of a training run."""
   if arguments.degradation not in (None, "own", "none"):
     raise UserError(
@@ -194,10 +196,13 @@ def check_flags_of_a_run(arguments) -> None:
 def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
   """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
   keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
-  return dataclasses.replace(pair, y=np.asarray(restorer.degradation.degrade(jnp.asarray(pair.x[None]), keys))[0])
+  y = restorer.degradation.degrade(jnp.asarray(np.asarray(pair.x)[None]), keys)
+  return dataclasses.replace(pair, y=np.asarray(y)[0])
 
 
-def run_measurements(folder, degradation: Degradation, skipped: list[str] | None = None) -> Iterator[Pair]:
+def run_measurements(
+  folder: str | os.PathLike, degradation: Degradation, skipped: list[str] | None = None
+) -> Iterator[Pair]:
   """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
 
   Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
@@ -207,7 +212,7 @@ def run_measurements(folder, degradation: Degradation, skipped: list[str] | None
   for path, image, alpha in read_images(folder, skipped):
     image = to_float(image)
     if degradation.whole_images and image.shape == degradation.image_shape:
-      image = np.asarray(degradation.clean(image[None]))[0]
+      image = np.asarray(degradation.clean(jnp.asarray(image[None])))[0]
     if image.shape != shape:
       whole = f", or whole pictures of {side}x{side}" if degradation.whole_images else ""
       raise UserError(

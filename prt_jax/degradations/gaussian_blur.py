@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.degradations.linear import LinearDegradation
 from prt_jax.errors import UserError
@@ -59,7 +60,7 @@ class GaussianBlur(LinearDegradation):
     return _both_ways(vectors, kept * _both_ways(vectors.T, residual, vectors.T), vectors)
 
 
-def _both_ways(rows: np.ndarray, x: jax.Array, columns: np.ndarray) -> jax.Array:
+def _both_ways(rows: np.ndarray, x: ArrayLike, columns: np.ndarray) -> jax.Array:
   """Matrices times the columns and the rows of images [B,H,W,C]."""
   matrices = rows.astype(np.float32), columns.astype(np.float32)
   return jnp.einsum("ih,jw,bhwc->bijc", *matrices, x, precision=jax.lax.Precision.HIGHEST)
@@ -71,4 +72,4 @@ def _blur_matrix(size: int, sigma: float) -> np.ndarray:
   kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
   mirrored = np.pad(np.eye(size), ((radius, radius), (0, 0)), mode="symmetric")
   shifted = (weight * mirrored[start : start + size] for start, weight in enumerate(kernel / kernel.sum()))
-  return sum(shifted)
+  return np.sum(list(shifted), 0)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import START_SHARE, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
+from prt_jax.attacks import START_SHARE, Restore, compiled_restore_seeds, first_draw, ifgsm, restore_seeds
 from prt_jax.errors import NO_GRADIENT, UserError, quote
 from prt_jax.evaluation.measures import Sample, Settings, compute
 from prt_jax.precision import in_float32
@@ -33,7 +33,7 @@ def in_restorers_code(restore: Any, y: jax.Array, z: Any) -> Iterator[None]:
 
 
 @in_float32
-def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
+def restore_all(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed, [S, 1, H, W, 3], checked.
 
   Raises:
@@ -61,7 +61,7 @@ def check_restored(x: Any, y: jax.Array) -> None:
     raise UserError(f"the restorer returns NaN or inf for a measurement {shape} with pixels in [0, 1]")
 
 
-def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
+def restore_repeatably(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   """restore_all, called twice.
 
   Raises:
@@ -82,7 +82,7 @@ def check_same(x: jax.Array, again: jax.Array) -> None:
     )
 
 
-def check_gradient(restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array, alpha: float) -> None:
+def check_gradient(restore: Restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array, alpha: float) -> None:
   """Refuses a restorer that an attack by gradients cannot see, lest it be called robust.
 
   Args:
@@ -105,7 +105,15 @@ def check_gradient(restore, y: jax.Array, x: jax.Array, z: Any, delta: jax.Array
 
 @in_float32
 def attack(
-  restore, y: jax.Array, x: jax.Array, z: Any, key: jax.Array, *, alpha: float, num_steps: int, num_restarts: int = 1
+  restore: Restore,
+  y: jax.Array,
+  x: jax.Array,
+  z: Any,
+  key: jax.Array,
+  *,
+  alpha: float,
+  num_steps: int,
+  num_restarts: int = 1,
 ) -> tuple[dict[str, float], jax.Array, jax.Array]:
   """The strongest of num_restarts I-FGSM attacks, by the change of the output.
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.attacks import restore_seeds
+from prt_jax.attacks import Search, restore_seeds
 from prt_jax.attacks.table import OBJECTIVES, Attack, Step, better, visible_distance
 from prt_jax.errors import NO_GRADIENT, UserError
 from prt_jax.evaluation import batch_programs as programs
@@ -79,12 +79,17 @@ class Runner:
       examples: [B].
 
     Raises:
-      UserError: what measurements.check_restored says; the restorer fails, or draws noise of its own.
+      UserError: what checked_calls.check_restored says; the restorer fails, or draws noise of its own.
     """
     examples = np.asarray(examples)
-    if y is None:
-      keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, examples, self.seed)
-      y = self.restorer.degradation.degrade(jnp.asarray(x), keys)
+    return self._begin(x, self._measured(x, examples) if y is None else y, examples)
+
+  def _measured(self, x, examples):
+    """The measurements of originals, by the restorer's own degradation with its noise."""
+    keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, examples, self.seed)
+    return self.restorer.degradation.degrade(jnp.asarray(x), keys)
+
+  def _begin(self, x, y, examples):
     z = self.restorer.draws(examples, range(self.num_seeds), y.shape[1:], self.seed)
     y = self.split(y)
     z = jax.tree.map(lambda leaf: self.split(leaf, 1), z)
@@ -175,6 +180,7 @@ class Runner:
     """
     slopes, objective = [], OBJECTIVES.index(attack.objective)
     by_objective = attack.keeps_best or len(restarts) > 1
+    delta: Any = None
     with self._guarded(batch):
       for restart in restarts:
         search = self.start(batch, attack, radius, restart)
@@ -185,14 +191,15 @@ class Runner:
             best = self._better(best, search.delta, change)
           step = Step(*map(np.float32, (radius, learning_rate, number, num_steps)))
           search = self._over(programs.step, attack)(step, batch.y, search, gradient)
+        delta = search.delta
         if by_objective:
-          best = self._better(best, search.delta, self.change(batch, search.delta, attack))
-      delta = best[0] if by_objective else search.delta
+          best = self._better(best, delta, self.change(batch, delta, attack))
+          delta = best[0]
       self._check_gradient(batch, attack, slopes, radius)
     return delta
 
   @in_float32
-  def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0):
+  def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0) -> Search:
     """Where the start of a number begins: a Search, its delta [D,b,h,w,C]."""
     keys = evaluation_keys(Stream.EVALUATION_ATTACK, number, batch.examples, self.seed)
     return self._over(programs.start, attack)(np.float32(radius), self.split(keys), batch.y)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,14 +53,14 @@ class Extractor:
     return _extract(self.features, self.params, images)
 
 
-def quantise(images):
+def quantise(images: jax.Array) -> jax.Array:
   """Floats in [0, 1] as the nearest of the values 0 .. 255 (halves go up), float32; uint8 keep their values."""
   if images.dtype == jnp.uint8:
     return images.astype(jnp.float32)
   return jnp.floor(jnp.clip(images.astype(jnp.float32), 0, 1) * 255 + 0.5)
 
 
-def make_extractor(config, cache_dir):
+def make_extractor(config: Any, cache_dir: Path) -> Extractor:
   """The extractor that `config.feature_extractor` names.
 
   Args:
@@ -74,7 +75,7 @@ def make_extractor(config, cache_dir):
   return _MAKERS[config.feature_extractor](config.feature_weights, cache_dir)
 
 
-def check_name(name):
+def check_name(name: str) -> None:
   """UserError for an eval.feature_extractor that is none."""
   if name not in _MAKERS:
     raise UserError(f"unknown eval.feature_extractor {name!r}: choose one of {', '.join(_MAKERS)}")

@@ -1,5 +1,6 @@
 """Restorers that a command names: a published network, a workdir of prt_jax, or package.module:function."""
 
+import os
 import pathlib
 
 from prt_jax.errors import UserError
@@ -8,7 +9,9 @@ from prt_jax.restorers.registry import ARCHITECTURES, load_network
 from prt_jax.restorers.restorer import Restorer, as_restorer
 
 
-def load_restorer(name: str, *, checkpoint=None, scale: int = 4, key: str | None = None) -> Restorer:
+def load_restorer(
+  name: str, *, checkpoint: str | os.PathLike | None = None, scale: int = 4, key: str | None = None
+) -> Restorer:
   """The restorer that --restorer=NAME means.
 
   Args:

@@ -1,6 +1,7 @@
 """The restorers that --restorer can name."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def load_network(
-  name: str, checkpoint, scale: int, key: str | None = None, res_scale: float | None = None
+  name: str, checkpoint: str | os.PathLike | None, scale: int, key: str | None = None, res_scale: float | None = None
 ) -> Restorer:
   """A published network with a checkpoint's weights.
 
@@ -64,10 +65,10 @@ def load_network(
     params = load_params(architecture, checkpoint, scale, key)
   if res_scale is not None:
     params = params | {"res_scale": jnp.float32(res_scale)}
-  note = architecture.note(params)
+  note, noise_shapes = architecture.note(params), architecture.noise_shapes or (lambda _: ())
 
   def draw_noise(keys, measurement_shape, num_seeds):
-    z = sample_noise(keys, architecture.noise_shapes(measurement_shape), num_seeds)
+    z = sample_noise(keys, noise_shapes(measurement_shape), num_seeds)
     return jax.tree.map(lambda noise: architecture.noise_std * noise, z)
 
   def apply(params, y, z):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prt_jax.errors import UserError
 from prt_jax.programs import is_eager
@@ -81,7 +82,7 @@ class Restorer:
     return self.draw_noise(keys, measurement_shape, num_seeds)
 
   def draws(
-    self, examples: jax.Array, numbers: Sequence[int], measurement_shape: tuple[int, ...], seed: int = 0
+    self, examples: jax.Array | np.ndarray, numbers: Sequence[int], measurement_shape: tuple[int, ...], seed: int = 0
   ) -> Any:
     """The numbered draws of Z of each example, leaves [S, B, ...]: a function of (seed, number, example) alone.
 
@@ -97,7 +98,7 @@ class Restorer:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *draws)
 
 
-def evaluation_keys(stream: Stream, number: int, examples: jax.Array, seed: int = 0) -> jax.Array:
+def evaluation_keys(stream: Stream, number: int, examples: jax.Array | np.ndarray, seed: int = 0) -> jax.Array:
   """Typed keys [B] of all that measures: number tells draws, or attack starts, of one stream apart.
 
   They are the same in every run, so that two restorers meet the same measurements, noise and starts.
@@ -129,7 +130,7 @@ class _Untraced:
     return self._apply(params, y, z)
 
 
-def _without_params(function, takes_noise):
+def _without_params(function: Callable, takes_noise: bool) -> Callable[[Any, jax.Array, Any], jax.Array]:
   """apply(params, y, z) of a function of y, or of (y, z)."""
 
   def apply(params, y, z):
@@ -139,7 +140,9 @@ def _without_params(function, takes_noise):
   return apply
 
 
-def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degrade=None) -> Restorer:
+def as_restorer(
+  function: Any, *, name: str | None = None, draw_noise: Callable | None = None, degrade: Callable | None = None
+) -> Restorer:
   """Anything that restores, as a Restorer.
 
   Args:
@@ -158,7 +161,7 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
     raise UserError(f"{name or function.__name__} is a class: give an object of it, with its arguments and weights")
   if not callable(function):
     raise UserError(f"{function!r} is no restorer: give a function of y [B,h,w,3], or of (y, z)")
-  name = name or getattr(function, "__name__", type(function).__name__)
+  name = str(name or getattr(function, "__name__", type(function).__name__))
   described = all(hasattr(function, attribute) for attribute in ("model", "input_channels", "output_channels"))
   if described and not hasattr(function, "forward"):
     # A descriptor of spandrel's: its own call has no gradient and clips, its module is what it describes.
