@@ -8,8 +8,7 @@ RUN = .venv/bin/python
 demo: .venv/package
 	$(RUN) -m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo
 
-test: .venv/tests wheel
-	$(RUN) -m ruff check .
+test: lint wheel
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a user installs, in an environment of its own that sees no checkout; the other packages are those of .venv.
@@ -39,6 +38,7 @@ docs: .venv/docs
 
 lint: .venv/tests
 	$(RUN) -m ruff check .
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 .venv/package: requirements.txt
 	$(PYTHON) -m venv .venv

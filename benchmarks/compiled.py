@@ -184,7 +184,7 @@ def _attack(game, shared, y, z, reference):
   import jax.numpy as jnp
 
   from prt_jax.attacks import ascend, sum_over_seeds
-  from prt_jax.training.gan import begin, complete_seeds
+  from prt_jax.training.estimator import begin, complete_seeds
 
   params, batch_stats, key = shared
   train, estimated = game.config.attack.batch_norm != "frozen", jax.vmap(game.degradation.estimated)

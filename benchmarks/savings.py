@@ -79,7 +79,7 @@ def savings(num_seeds: int) -> list[Alternative]:
   from prt_jax.attacks import draws
   from prt_jax.models import convolution, layers, unet
   from prt_jax.training import step
-  from prt_jax.training.gan import restore
+  from prt_jax.training.estimator import restore
 
   def stem_features(self, x, train):
     return self.double_convs[0](x, train=train)

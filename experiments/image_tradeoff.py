@@ -28,7 +28,7 @@ from prt_jax.features.extractor import Extractor
 from prt_jax.metrics.joint import joint_frechet_distance
 from prt_jax.restorers.from_run import load_run
 from prt_jax.training.gan import Game
-from prt_jax.training.posterior import Weights, draw, make_restore, measure
+from prt_jax.training.trained_estimator import Weights, draw, make_restore, measure
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
 NOISE_STDS = (0.0, 0.05)  # of the measurement, pixels in [0, 1]

@@ -22,7 +22,7 @@ from experiments.results import format_table, mean_and_spread, write_results
 from prt_jax.data import prepare
 from prt_jax.evaluate import evaluation_rows
 from prt_jax.features import make_extractor
-from prt_jax.training import posterior
+from prt_jax.training import trained_estimator
 
 BATCH = 8  # images
 SCORES = ("recall", "recall_without_largest", "coverage", "radius_ratio")
@@ -74,12 +74,12 @@ def images_of(run: ImageRun, workdir) -> tuple[np.ndarray, np.ndarray]:
   trained = load(run, workdir)
   game = trained.game
   dataset, count = prepare(game.config.data), game.config.eval.num_examples
-  restore = posterior.make_restore(game, trained.weights)
+  restore = trained_estimator.make_restore(game, trained.weights)
 
   @jax.jit
   def restore_batch(x, examples):
-    y = posterior.measure(game, x, examples)
-    z = posterior.draw(game, examples, range(1))
+    y = trained_estimator.measure(game, x, examples)
+    z = trained_estimator.draw(game, examples, range(1))
     return restore(y, jax.tree.map(lambda noise: noise[0], z))
 
   rows = evaluation_rows(dataset.val, count)

@@ -29,9 +29,9 @@ from prt_jax.evaluation import statistics
 from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
 from prt_jax.randomness import Stream
 from prt_jax.restorers.from_run import load_run
-from prt_jax.training import posterior
+from prt_jax.training import trained_estimator
 from prt_jax.training.gan import Game, make_game
-from prt_jax.training.posterior import Weights
+from prt_jax.training.trained_estimator import Weights
 
 RADII = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the attack's eps
 TOLERANCE = 0.1  # a K that differs by more from float32's is called drowned
@@ -73,10 +73,10 @@ def make_programs(config: ConfigDict, mode: Mode) -> Programs:
   game = make_game(config, platform="gpu", dtype=mode.dtype)
 
   def restore(weights, y, z):
-    return jax.vmap(posterior.make_restore(game, weights), (None, 0))(y, z)
+    return jax.vmap(trained_estimator.make_restore(game, weights), (None, 0))(y, z)
 
   def gradient(weights, y, z, restored, delta):
-    restore_one = posterior.make_restore(game, weights)
+    restore_one = trained_estimator.make_restore(game, weights)
     return jax.grad(lambda delta: jnp.sum(attacks.change(restore_one, y, z, delta, restored)))(delta)
 
   def slope(weights, y, z, delta):
@@ -168,9 +168,9 @@ def _batches(images, rows) -> Iterator[tuple[jax.Array, jax.Array]]:
 @functools.partial(jax.jit, static_argnums=0)
 def _inputs(game: Game, x, examples) -> tuple[jax.Array, Any, jax.Array]:
   """The evaluation's measurements, draws of Z and random starts of norm eps."""
-  y = posterior.measure(game, x, examples)
-  z = posterior.draw(game, examples, range(game.config.attack.num_seeds))
-  keys = posterior.keys(Stream.EVALUATION_ATTACK, 0, examples)
+  y = trained_estimator.measure(game, x, examples)
+  z = trained_estimator.draw(game, examples, range(game.config.attack.num_seeds))
+  keys = trained_estimator.keys(Stream.EVALUATION_ATTACK, 0, examples)
   return y, z, attacks.start_search(keys, y.shape, game.config.attack.eps).delta
 
 

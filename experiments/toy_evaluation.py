@@ -16,7 +16,7 @@ from prt_jax.metrics import precision_recall
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.restorers.from_run import Run
-from prt_jax.training.gan import draw_noise
+from prt_jax.training.estimator import draw_noise
 
 NEIGHBOURS = 5  # k
 POINTS = 1000  # real ones against as many restored ones

@@ -7,6 +7,9 @@ the radius leaves, with its confidence; and the same median at the change that a
 --num_samples restorations an image, and as many again for each radius, to judge the attack. Writes certificate.json.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +20,7 @@ from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code, restore_repeatably
 from prt_jax.io.whole_files import write_json
+from prt_jax.restorers import Restorer
 from prt_jax.smoothing import certify, ordered_samples
 
 
@@ -37,7 +41,7 @@ def main(argv: list[str]) -> None:
   restorer, pairs, _, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = {name: getattr(arguments, name) for name in ("sigma", "num_samples", "confidence", "num_steps", "seed")}
-  report = {"restorer": restorer.name, "radii": radii, **protocol, "images": []} | (
+  report: dict[str, Any] = {"restorer": restorer.name, "radii": radii, **protocol, "images": []} | (
     {"skipped": skipped} if skipped else {}
   )
   for index, pair in enumerate(pairs):
@@ -54,7 +58,15 @@ def main(argv: list[str]) -> None:
 
 
 def certify_image(
-  restorer, y: np.ndarray, key: jax.Array, *, radii, sigma: float, num_samples: int, confidence: float, num_steps: int
+  restorer: Restorer,
+  y: np.ndarray | jax.Array,
+  key: jax.Array,
+  *,
+  radii: Sequence[float],
+  sigma: float,
+  num_samples: int,
+  confidence: float,
+  num_steps: int,
 ) -> dict:
   """One measurement [h,w,3]: {"radii": a row a radius}, all numbers root mean squares over pixels and channels.
 

@@ -5,6 +5,8 @@ printed; --output also writes compare.json and compare.html there.
 """
 
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from prt_jax.commands.parser import Parser, output_folder, run
 from prt_jax.errors import UserError
@@ -22,7 +24,7 @@ def find(run: str) -> dict:
     if not steps:
       raise UserError(f"no evaluation in {run}: run python -m prt_jax.main --mode=eval with --workdir={run} first")
     folder = steps[-1].parent
-  content = evaluation_report.read(folder)
+  content = evaluation_report.read(folder) or {}
   if "results" not in content:
     raise UserError(
       f"{folder / 'report.json'} is no evaluation of a training run, and no audit of this version: name a workdir, or "
@@ -93,7 +95,7 @@ def warnings(reports: list[dict]) -> list[str]:
   return lines
 
 
-def _flat(protocol: dict, prefix: str = ""):
+def _flat(protocol: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
   """The fields of a protocol as (group.name, value); those that change no value are left out."""
   for name, value in protocol.items():
     if isinstance(value, dict):

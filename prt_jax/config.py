@@ -7,6 +7,7 @@ the scale: the paper's, or `demo`, `mini`, `lite`) named after the colon of
 
 import pathlib
 import runpy
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -42,12 +43,12 @@ def _folder() -> pathlib.Path:
   return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
-def get_config(arg=VARIANTS[0]):
+def get_config(arg: str = VARIANTS[0]) -> ConfigDict:
   """The defaults with a variant applied; a runnable config of its own (the same run as sr16)."""
   return finish(base(), arg)
 
 
-def base():
+def base() -> ConfigDict:
   """The fields that all configs share, before a file's own changes."""
   config = ConfigDict()
   config.seed = 0  # every random number of a run follows from it; 0 to 2^32 - 1
@@ -155,7 +156,9 @@ def flat(config: ConfigDict, prefix: str = "") -> list[tuple[str, object]]:
   return fields
 
 
-def finish(config, arg, scales=None):
+def finish(
+  config: ConfigDict, arg: str, scales: Mapping[str, Callable[[ConfigDict], None]] | None = None
+) -> ConfigDict:
   """Applies `VARIANT[,SCALE]` to a config and locks it; UserError names what it does not know.
 
   scales: {name: function that changes a config}, of a config that has others than SCALES.

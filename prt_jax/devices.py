@@ -51,7 +51,7 @@ def use_platform(name: str) -> None:
 
   UserError where there is none.
   """
-  before = jax.config.jax_platforms
+  before = jax.config.values["jax_platforms"]
   jax.config.update("jax_platforms", name)
   try:
     found = jax.default_backend()
@@ -66,7 +66,7 @@ def use_platform(name: str) -> None:
 def may_be_an_accelerator() -> bool:
   """Whether JAX might find one, without asking it, which would start it: from then on XLA_FLAGS are not read."""
   has_plugin = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
-  return jax.config.jax_platforms != "cpu" and bool(has_plugin)
+  return jax.config.values["jax_platforms"] != "cpu" and bool(has_plugin)
 
 
 def is_primary() -> bool:
@@ -95,7 +95,7 @@ def num_devices() -> int:
   return jax.device_count()
 
 
-def first() -> jax.Device:
+def first() -> Any:
   """The first device. RuntimeError where another process holds it."""
   return jax.devices()[0]
 
@@ -156,7 +156,7 @@ def local_rows(batch: np.ndarray) -> np.ndarray:
   return np.stack([per_device[in_order.index(device)] for device in jax.local_devices()])
 
 
-def over_devices(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def over_devices(step: Callable, devices: Sequence | None = None) -> Callable:
   """A step (state, batch) -> state with the axis AXIS, on all devices: (state, batch [devices,B,...]) -> state.
 
   devices: None = the run's; those of a slice that is only described (jax.experimental.topologies), to compile for it.
@@ -195,20 +195,20 @@ def over_examples(function: Callable) -> Callable:
   return lambda shared, *examples: mapped(len(examples))(shared, *examples)
 
 
-def map_examples(function: Callable, count: int, devices: Sequence[jax.Device] | None = None) -> Callable:
+def map_examples(function: Callable, count: int, devices: Sequence | None = None) -> Callable:
   """over_examples for so many arguments of examples; devices: as in over_devices."""
   return jax.pmap(function, axis_name=AXIS, in_axes=(None,) + (0,) * count, devices=devices)
 
 
-def gather_examples(tree):
+def gather_examples(tree: Any) -> Any:
   """Outputs of over_examples on the host: [local devices, B / devices, ...] -> [B, ...]."""
   return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.device_get(tree))
 
 
-def to_host(tree):
+def to_host(tree: Any) -> Any:
   """The replicated tree as numpy arrays; typed keys as their uint32 data."""
 
   def fetch(leaf):
-    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
   return jax.device_get(jax.tree.map(fetch, tree))

@@ -23,7 +23,7 @@ from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
 from prt_jax.evaluation.extraction import make_features
-from prt_jax.evaluation.measured_parts import AttackRun, curve_runs, timed
+from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs, timed
 from prt_jax.evaluation.measures import Settings
 from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
@@ -37,6 +37,7 @@ from prt_jax.reporting import evaluation_report, gallery
 from prt_jax.restorers.from_run import load_run, run_restorer
 from prt_jax.training.data_identity import check_data
 from prt_jax.training.gan import Game, make_game
+from prt_jax.training.trained_estimator import Weights
 from prt_jax.training.writers import write_evaluation
 
 ORDER_SEED = 20221116  # of the order in which rows are taken
@@ -108,7 +109,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
     measured = evaluation_report.Measured(found, curves, examples, missing, seconds)
     content = evaluation_report.make(run, dataset, protocol, measured)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "examples.npz", **examples)
+    np.savez(folder / "examples.npz", allow_pickle=False, **examples)
     evaluation_report.write(folder, content, shown)
     write_line(workdir, folder, step, found)
   logging.info("%s", evaluation_report.text(content))
@@ -121,7 +122,9 @@ def begin(runner: Runner, dataset: Dataset, rows: np.ndarray) -> Batch:
   return runner.begin(np.asarray(dataset.val[rows], np.float32) / 255, None, rows)
 
 
-def make_parts(runner: Runner, config: ConfigDict, dataset: Dataset, weights: str, extractor: Extractor | None):
+def make_parts(
+  runner: Runner, config: ConfigDict, dataset: Dataset, weights: str, extractor: Extractor | None
+) -> list[Part]:
   """What an evaluation measures of every input, and of the first ones."""
   evaluation, attack, count = config.eval, config.attack, config.eval.num_examples
   key = measured_parts.common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, weights)
@@ -235,7 +238,9 @@ def load_networks(config: ConfigDict) -> tuple[Extractor | None, dict | None, li
   return extractor, load_squeezenet(path) if path else None, missing
 
 
-def make_protocol(config, dataset, weights, extractor, lpips_params) -> dict:
+def make_protocol(
+  config: ConfigDict, dataset: Dataset, weights: Weights, extractor: Extractor | None, lpips_params: dict | None
+) -> dict:
   """All that the results depend on, as JSON has it; a report of an equal protocol is not made again."""
   fields = {name: value for name, value in config.eval.items() if name not in evaluation_report.NO_PROTOCOL}
   protocol = {

@@ -64,6 +64,7 @@ def attack_lower_bound(
     if alpha is not None:
       delta = ifgsm(restore, y, z, start, alpha=alpha, num_steps=num_steps)
     else:
+      assert eps is not None
       rate = eps / 4 if learning_rate is None else learning_rate
       delta = adversarial_search(restore, y, z, start, eps=eps, num_steps=num_steps, learning_rate=rate)
     attacked_y = y + delta

@@ -7,7 +7,7 @@ import re
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from prt_jax.config import config_file
 from prt_jax.errors import UserError
@@ -73,7 +73,7 @@ def _reason(error: Exception) -> str:
   return reason if quoted else f"{last_line}; python -m prt_jax.main --help lists the flags"
 
 
-def run(_) -> int:
+def run(_: list[str]) -> int:
   """Sets the process up and hands over to training or evaluation; returns the exit code."""
   import jax
 
@@ -93,7 +93,7 @@ def run(_) -> int:
     return work(config, workdir)
 
 
-def work(config, workdir: pathlib.Path) -> int:
+def work(config: ConfigDict, workdir: pathlib.Path) -> int:
   """Trains, evaluates, or both; returns the exit code."""
   import jax
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from prt_jax.errors import UserError
 
@@ -30,7 +31,7 @@ def as_pixels(images: Any, name: str) -> jax.Array | np.ndarray:
   UserError, which begins with name, where the values are those of another range.
   """
   images = as_float(images, name)
-  if isinstance(images, jax.core.Tracer) or not images.size:
+  if isinstance(images, Tracer) or not images.size:
     return images
   low, high = float(images.min()), float(images.max())
   if low < -SLACK or high > 1 + SLACK or low > 1.5 or high < -0.5:

@@ -44,7 +44,7 @@ def describe(dtype: str, precision: str, backend: str) -> str:
   if dtype != "float32":
     return f"nets in {dtype}, products summed in float32"
   products = _PRODUCTS.get(backend, {}).get(precision, "float32")
-  asked = jax.config.jax_default_matmul_precision
+  asked = jax.config.values["jax_default_matmul_precision"]
   if precision == "default" and asked:
     products = f"what JAX_DEFAULT_MATMUL_PRECISION={asked} says"
   return f"nets in float32, products in {products} (model.precision={precision} on a {backend.upper()})"

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun  # pyright: ignore[reportPrivateImportUsage]
 
 _JAX = str(pathlib.Path(jax.__file__).parent)
 
@@ -91,7 +92,7 @@ def _describe(jaxpr: Jaxpr) -> Iterator[tuple | None]:
 
 
 def _describe_constant(constant):
-  if isinstance(constant, jax.core.Tracer) or jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended):
+  if isinstance(constant, Tracer) or jnp.issubdtype(constant.dtype, jax.dtypes.extended):
     return None
   array = np.asarray(constant)
   return array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()

@@ -126,7 +126,7 @@ def restore_image(restorer: Restorer, pair: Pair, key: jax.Array, num_outputs: i
     record["consistency_db"] = capped_consistency_psnr(jnp.broadcast_to(y, degraded.shape), degraded).tolist()
   if len(x) > 1:
     record["per_pixel_std"] = float(x.std(0, ddof=1).mean())
-  if pair.size and pair.x.shape == x.shape[1:]:
+  if pair.size and pair.x is not None and pair.x.shape == x.shape[1:]:
     x = x[:, : pair.size[0], : pair.size[1]]
   return record, x
 

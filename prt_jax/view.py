@@ -7,6 +7,8 @@ lists them. The page is served on this machine alone (http://127.0.0.1:7860), un
 it.
 """
 
+import argparse
+
 import numpy as np
 
 from prt_jax.commands.named_restorer import named_restorer
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> None:
     raise UserError(f"{where} cannot be used ({error}): choose another --port") from None
 
 
-def parse(argv: list[str]):
+def parse(argv: list[str]) -> argparse.Namespace:
   """The arguments; UserError for a mistake."""
   parser = Parser(__doc__)
   parser.add_argument("restorer", metavar="RUN_OR_RESTORER")
@@ -70,7 +72,7 @@ def parse(argv: list[str]):
   return arguments
 
 
-def make_viewer(arguments) -> Viewer:
+def make_viewer(arguments: argparse.Namespace) -> Viewer:
   """The restorer that the arguments name, to be looked at."""
   if arguments.device:
     use_platform(arguments.device)

@@ -64,6 +64,29 @@ def test_no_file_is_longer_than_300_lines():
   assert not {module for module, path in MODULES.items() if len(path.read_text().splitlines()) > 300}
 
 
+def test_every_public_function_says_its_types():
+  for module, path in MODULES.items():
+    untyped = [function.name for function in public_functions(ast.parse(path.read_text())) if not is_typed(function)]
+    assert not untyped, module
+
+
+def public_functions(tree):
+  """The functions of a module and of its classes that others may call, and what makes an object."""
+  for node in tree.body:
+    if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+      yield from public_functions(node)
+    elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
+      yield node
+
+
+def is_typed(function):
+  """Whether all arguments (but self) and the result have a type."""
+  every = function.args
+  named = [*every.posonlyargs, *every.args, *every.kwonlyargs, *filter(None, (every.vararg, every.kwarg))]
+  arguments_are = all(argument.annotation or argument.arg in ("self", "cls") for argument in named)
+  return arguments_are and (function.returns is not None or function.name == "__init__")
+
+
 def test_experiments_import_no_tests():
   for path in (ROOT / "experiments").rglob("*.py"):
     assert "tests" not in {name.partition(".")[0] for name in modules_of(path)}, path

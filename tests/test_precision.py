@@ -32,7 +32,7 @@ from prt_jax.restorers.from_run import run_restorer
 from prt_jax.training import step
 from prt_jax.training.checkpoints import claim_workdir
 from prt_jax.training.gan import make_game, state_shapes
-from prt_jax.training.posterior import Weights
+from prt_jax.training.trained_estimator import Weights
 from tests import tiny
 from tests.features.test_squeezenet import random_arrays
 

@@ -82,13 +82,13 @@ def ascend(
 
 
 class Search(NamedTuple):
-  """Where an inner search is: delta [B, ...], and the state of its Adam."""
+  """Where an inner search is: delta [B, ...], and the state of its Adam, () where it has none."""
 
   delta: jax.Array
-  adam: optax.ScaleByAdamState
+  adam: Any
 
 
-_ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
+_ADAM: Any = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
 def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from prt_jax import devices
 from prt_jax.attacks.changes import clip_change
@@ -71,7 +72,7 @@ def sign_ascent(
   Returns:
     delta; no gradient flows through it.
   """
-  traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
+  traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
   if traced or not (eager or devices.backend() == "cpu"):
     objective, y, delta = jax.lax.stop_gradient((objective, y, delta))
     return _ascent_loop(objective, y, delta, alpha, num_steps)

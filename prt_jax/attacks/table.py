@@ -81,13 +81,13 @@ class Attack:
   along: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
-def on_sphere(radius, share, keys, y):
+def on_sphere(radius: Any, share: Any, keys: jax.Array, y: jax.Array) -> Search:
   """A random direction of norm radius for each measurement."""
   del share
   return start_search(keys, y.shape, radius)
 
 
-def in_cube(radius, share, keys, y):
+def in_cube(radius: Any, share: Any, keys: jax.Array, y: jax.Array) -> Search:
   """Uniform noise of a share of the radius."""
   noise = jax.vmap(jax.random.uniform, (0, None))(keys, y.shape[1:])
   return Search(clip_change(y, share * radius * (2 * noise - 1), radius), ())
@@ -164,7 +164,14 @@ ATTACKS = {
 }  # fmt: skip
 
 
-def better(best: tuple[jax.Array, jax.Array], delta: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+def better(
+  best: tuple[jax.Array, jax.Array] | None, delta: jax.Array, change: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """(delta, change) with, for each example, the one that changes more: [..., b, h,w,C] and [..., b]."""
+  return (delta, change) if best is None else _better(best, delta, change)
+
+
+@jax.jit
+def _better(best, delta, change):
   wins = (change > best[1]).reshape(change.shape + (1,) * (delta.ndim - change.ndim))
   return jnp.where(wins, delta, best[0]), jnp.maximum(change, best[1])

@@ -37,7 +37,7 @@ def audit(
   pixel_range: str = "0..1",
   extractor: Extractor | None = None,
   reference: Sequence[np.ndarray] | None = None,
-  **protocol,
+  **protocol: Any,
 ) -> dict:
   """Audits a restorer on measurements.
 
@@ -191,7 +191,10 @@ class Auditor:
     """One image's numbers, and its pictures kept."""
     y, restored = shown["measured"][index], shown["restored"][index]
     attacked = [
-      (alpha, np.float32(shown[f"attacked_y_{number}"][index]), np.float32(shown[f"attacked_{number}"][index]))
+      (
+        alpha, np.asarray(shown[f"attacked_y_{number}"][index], np.float32),
+        np.asarray(shown[f"attacked_{number}"][index], np.float32),
+      )
       for number, alpha in enumerate(_shown(self.protocol.alphas))
     ]
     self.pictures.append(Pictures(pair.x, y, restored, attacked))
@@ -223,14 +226,14 @@ class Auditor:
       part: {name: np.concatenate(values) for name, values in own.items()} for part, own in self._columns.items()
     }
     found, missing = results.of_columns(columns), []
-    if complete and self._extractor and (sets := self._sets(columns.get("features", {}), missing)):
+    if complete and self._extractor and (sets := self._sets(self._extractor, columns.get("features", {}), missing)):
       found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
     report["definitions"] = {name: results.RESULTS[name].definition for name in found}
     return report | {"missing": missing}
 
-  def _sets(self, features: dict, missing: list[str]) -> distributions.Sets | None:
+  def _sets(self, extractor: Extractor, features: dict, missing: list[str]) -> distributions.Sets | None:
     """The features that are compared; None where there are too few images, which is added to missing."""
     if self._reference is None and "original" not in features:
       missing.append("distances between sets of images are left out: there are no originals and no reference images")
@@ -245,7 +248,7 @@ class Auditor:
       return None
     if self._reference is not None and "reference" not in self._programs:
       runner = Runner(self.restorer, 1)
-      extract = make_features(self._extractor, runner)
+      extract = make_features(extractor, runner)
       images = [np.asarray(image, np.float32)[None] for image in self._reference]
       self._programs["reference"] = np.concatenate([extract(runner.split(image)) for image in images])
     reference = features["original"] if self._reference is None else self._programs["reference"]

@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
     restorer, protocol, extractor=extractor, reference=restorer_flags.reference(arguments, restorer),
     store=Store(output / "columns"),
   )
+  pairs = list(pairs)
   for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
     report = auditor.report(complete=done == len(pairs))

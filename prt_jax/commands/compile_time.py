@@ -1,5 +1,6 @@
 """How much of a command's time XLA takes to compile."""
 
+
 import jax
 
 _EVENTS = ("/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration")
@@ -13,7 +14,7 @@ class CompileTime:
     self.seconds, self.programs = 0.0, 0
     jax.monitoring.register_event_duration_secs_listener(self._add)
 
-  def _add(self, event, seconds, **_):
+  def _add(self, event: str, duration_secs: float, **_: str | int):
     if event in _EVENTS:
-      self.seconds += seconds
+      self.seconds += duration_secs
       self.programs += event == _EVENTS[-1]

@@ -21,7 +21,7 @@ class RestorerAction(argparse.Action):
     namespace.restorer = values
 
 
-def named_restorer(arguments) -> Restorer:
+def named_restorer(arguments: argparse.Namespace) -> Restorer:
   """What --restorer names, of measurements of any size, in tiles where --tile asks for them."""
   restorer = load_restorer(
     arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key,

@@ -5,6 +5,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from prt_jax.errors import UserError
 
@@ -12,14 +13,14 @@ from prt_jax.errors import UserError
 class Parser(argparse.ArgumentParser):
   """argparse, with every mistake as a UserError: flags are written --NAME=VALUE, in full."""
 
-  def __init__(self, description: str):
+  def __init__(self, description: str | None):
     program = pathlib.Path(sys.argv[0])
     super().__init__(
       prog=program.parent.name if program.stem == "__main__" else program.name,
       description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
 
-  def parse_args(self, *args, **keywords):
+  def parse_args(self, *args: Any, **keywords: Any) -> argparse.Namespace:
     """argparse's; a number that is NaN or infinite is a mistake as well."""
     parsed = super().parse_args(*args, **keywords)
     for name, value in vars(parsed).items():
@@ -27,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"--{name}={value} is not finite: give a number")
     return parsed
 
-  def error(self, message):
+  def error(self, message: str) -> NoReturn:
     raise UserError(f"{message}; {self.prog} --help lists the flags")
 
 

@@ -1,7 +1,9 @@
 """The flags that say which restorer, degradation and images: shared by the audit, the exploration and restoring."""
 
+import argparse
 import dataclasses
 import itertools
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -100,21 +102,21 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
-def use_all_cores(arguments) -> None:
+def use_all_cores(arguments: argparse.Namespace) -> None:
   """devices.use_all_cores for the restorer that the flags name; before anything starts JAX."""
   path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
   run = read_object(path, "name the workdir of a training run") if path.is_file() else {}
   devices.use_all_cores(run.get("model", {}).get("width", PUBLISHED_WIDTH))
 
 
-def reference(arguments, restorer: Restorer) -> list[np.ndarray] | None:
+def reference(arguments: argparse.Namespace, restorer: Restorer) -> list[np.ndarray] | None:
   """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
   if not arguments.reference:
     return None
   if restorer.image_size:
     run = _read_config(arguments)
     pairs = square_pairs(arguments.reference, restorer.image_size, run["data"]["resize"], lambda x: x)
-    return [pair.x for pair in pairs]
+    return [pair.x for pair in pairs if pair.x is not None]
   return [to_float(image) for _, image, _ in read_images(arguments.reference)]
 
 
@@ -124,7 +126,7 @@ def _read_config(arguments) -> dict:
   return read_object(path, "name the workdir of a training run")
 
 
-def output(arguments) -> pathlib.Path:
+def output(arguments: argparse.Namespace) -> pathlib.Path:
   """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
   if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
     raise UserError(
@@ -152,7 +154,7 @@ class Loaded(NamedTuple):
   count: int
 
 
-def load(arguments) -> Loaded:
+def load(arguments: argparse.Namespace) -> Loaded:
   """The restorer and all images; UserError for flags that do not fit."""
   loaded = load_one_by_one(arguments)
   loaded = loaded._replace(pairs=list(loaded.pairs))
@@ -160,7 +162,7 @@ def load(arguments) -> Loaded:
   return loaded
 
 
-def check_any(arguments, pairs: Sequence[Pair], skipped: list[str]) -> None:
+def check_any(arguments: argparse.Namespace, pairs: Sequence[Pair], skipped: list[str]) -> None:
   """Says which images are left out; UserError where there are no others."""
   if skipped and not pairs:
     raise UserError(f"--input={arguments.input} holds nothing but {describe_skipped(skipped)}: name another folder")
@@ -169,7 +171,7 @@ def check_any(arguments, pairs: Sequence[Pair], skipped: list[str]) -> None:
 
 
 @in_float32
-def load_one_by_one(arguments) -> Loaded:
+def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
   """The restorer, and an iterator over the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)
   if min((arguments.scale or 1) - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
@@ -236,7 +238,7 @@ def _check_scales(restorer: Restorer, name: str, measuring: Measuring) -> None:
     )
 
 
-def check_flags_of_a_run(arguments) -> None:
+def check_flags_of_a_run(arguments: argparse.Namespace) -> None:
   """UserError for flags that mean nothing with the workdir of a training run."""
   if arguments.degradation not in (None, "own", "none"):
     raise UserError(
@@ -251,10 +253,13 @@ def check_flags_of_a_run(arguments) -> None:
 def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
   """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
   keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
-  return dataclasses.replace(pair, y=np.asarray(restorer.degradation.degrade(jnp.asarray(pair.x[None]), keys))[0])
+  y = restorer.degradation.degrade(jnp.asarray(np.asarray(pair.x)[None]), keys)
+  return dataclasses.replace(pair, y=np.asarray(y)[0])
 
 
-def run_measurements(folder, degradation: Degradation, skipped: list[str] | None = None) -> Iterator[Pair]:
+def run_measurements(
+  folder: str | os.PathLike, degradation: Degradation, skipped: list[str] | None = None
+) -> Iterator[Pair]:
   """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
 
   Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
@@ -262,9 +267,9 @@ def run_measurements(folder, degradation: Degradation, skipped: list[str] | None
   """
   shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
   for path, image, alpha in read_images(folder, skipped):
-    image, alpha = to_float(image), None if alpha is None else np.float32(alpha) / 255
+    image, alpha = to_float(image), None if alpha is None else np.asarray(alpha, np.float32) / 255
     if degradation.whole_images and image.shape == degradation.image_shape:
-      image = np.asarray(degradation.clean(image[None]))[0]
+      image = np.asarray(degradation.clean(jnp.asarray(image[None])))[0]
     if image.shape != shape:
       whole = f", or whole pictures of {side}x{side}" if degradation.whole_images else ""
       raise UserError(

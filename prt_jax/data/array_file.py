@@ -30,7 +30,7 @@ def write_images(path: pathlib.Path, split: Split, image_size: int, progress: Pr
       written += 1
       if written + len(skipped) > split.count:
         break
-      file.write(np.ascontiguousarray(image))
+      file.write(np.ascontiguousarray(image).data)
       progress.advance()
     if skipped and written:
       file.seek(0)  # numpy leaves room for any count: the header keeps its length

@@ -11,9 +11,11 @@ import re
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from prt_jax.data.array_file import synced_file, write_images
 from prt_jax.data.errors_text import one_line
@@ -57,10 +59,12 @@ class Dataset:
   @functools.cached_property
   def digests(self) -> dict[str, str]:
     """Of train.npy and val.npy, by split: equal digests are equal pixels. Computed where an old cache has none."""
-    return self.meta.get("digests") or {name: digest_file(self.folder / f"{name}.npy") for name in SPLITS}
+    if self.folder is None or "digests" in self.meta:
+      return self.meta["digests"]
+    return {name: digest_file(self.folder / f"{name}.npy") for name in SPLITS}
 
 
-def prepare(data, seed=0):
+def prepare(data: ConfigDict, seed: int = 0) -> Dataset:
   """The data set of a config: from the cache if it is there, else read from its source into the cache, or drawn.
 
   The arrays lie in data.cache_dir/READABLE-FINGERPRINT; the fingerprint covers source, preprocessing
@@ -117,7 +121,7 @@ def _draw(data, source, description):
     "source": data.source,
     "description": description,
     "counts": {name: len(splits[name]) for name in SPLITS},
-    "digests": {name: hashlib.sha256(np.ascontiguousarray(splits[name])).hexdigest() for name in SPLITS},
+    "digests": {name: hashlib.sha256(np.ascontiguousarray(splits[name]).data).hexdigest() for name in SPLITS},
     "fingerprint": fingerprint,
   }
   return Dataset(splits["train"], splits["val"], None, fingerprint, meta)
@@ -139,7 +143,7 @@ def _write_again(data, source, description, fingerprint, folder, damage):
   shutil.rmtree(aside, ignore_errors=True)
 
 
-def find_prepared(data):
+def find_prepared(data: ConfigDict) -> tuple[Path, dict] | None:
   """(the folder, its meta.json) of what `prepare` would take from the cache, None where it would first write it.
 
   The arrays are neither read nor compared with their digests. UserError where `prepare` could not say what they are.
@@ -155,7 +159,7 @@ def find_prepared(data):
   return (folder, meta) if is_whole else None
 
 
-def checked_source(data):
+def checked_source(data: ConfigDict) -> Any:
   """The source's module; UserError where data's fields cannot work."""
   if data.source not in SOURCES:
     raise UserError(f"unknown data.source={data.source!r}: set --config.data.source to one of {', '.join(SOURCES)}")

@@ -1,7 +1,8 @@
 """CelebA as its authors give it: img_align_celeba/*.jpg or img_align_celeba_png/*.png, and list_eval_partition.txt."""
 
 import hashlib
-from pathlib import PurePath
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.image_files import EXTENSIONS, list_images
@@ -12,7 +13,7 @@ PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")  # the 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
-def find_partition_file(folder):
+def find_partition_file(folder: Path) -> Path | None:
   """The file that says which image is in which split: in `folder` or in one of its IMAGE_FOLDERS; None if absent."""
   for parent in (folder, *(folder / name for name in IMAGE_FOLDERS)):
     for name in PARTITION_FILES:
@@ -21,7 +22,7 @@ def find_partition_file(folder):
   return None
 
 
-def find_image_folder(folder):
+def find_image_folder(folder: Path) -> Path:
   """Where the images are: in one of IMAGE_FOLDERS (also within itself, as Kaggle's zip unpacks), else `folder` itself.
 
   Of several, the first that holds an image.
@@ -32,7 +33,7 @@ def find_image_folder(folder):
   return next((place for place in candidates if list_images(place, EXTENSIONS)[0]), candidates[0])
 
 
-def match_names(names, folder):
+def match_names(names: Iterable[str], folder: Path) -> list[str]:
   """The files of the images that a partition file names as NAME.jpg, in its order: those, or NAME with another ending.
 
   An image that is missing keeps its name: reading it will say so.
@@ -43,7 +44,7 @@ def match_names(names, folder):
   return [name if name in present else by_stem.get(PurePath(name).stem, name) for name in names]
 
 
-def read_partitions(path):
+def read_partitions(path: Path) -> tuple[list[str], list[str]]:
   """The sorted image names of the train and of the validation partition.
 
   Args:
@@ -67,7 +68,7 @@ def read_partitions(path):
   return sorted(names[TRAIN]), sorted(names[VALIDATION])
 
 
-def digest_partitions(path):
+def digest_partitions(path: Path) -> str:
   """sha256 of the partition file; UserError if it cannot be read."""
   return hashlib.sha256(_read(path)).hexdigest()
 

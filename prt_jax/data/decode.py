@@ -5,12 +5,23 @@ import contextlib
 import functools
 import io
 import os
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ml_collections import ConfigDict
 
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import preprocess
 from prt_jax.errors import UnreadableImage
 from prt_jax.io.regular_files import open_regular
+
+if TYPE_CHECKING:
+  from PIL import Image
+
+if TYPE_CHECKING:
+  from PIL import Image
 
 # What a file may be, whatever it is called (a phone's MPO is a JPEG). Pillow knows more, and hands some to other
 # programs.
@@ -24,7 +35,7 @@ _LARGE, _MAX_PIXELS_A_BYTE = 16_000_000, 2_000
 LOOK_AHEAD = 8
 
 
-def decode_image(encoded, label, image_size, resize):
+def decode_image(encoded: bytes | os.PathLike, label: str, image_size: int, resize: int) -> np.ndarray:
   """One encoded image, preprocessed.
 
   Args:
@@ -42,7 +53,7 @@ def decode_image(encoded, label, image_size, resize):
   return preprocess(load_image(encoded, label), image_size, resize, label)
 
 
-def load_image(encoded, label):
+def load_image(encoded: bytes | os.PathLike, label: str) -> "Image.Image":
   """One encoded image, decoded, its EXIF orientation applied: a PIL image.
 
   Args:
@@ -70,7 +81,9 @@ def load_image(encoded, label):
   return image
 
 
-def decode_all(encoded, data):
+def decode_all(
+  encoded: Iterable[tuple[Any, str]], data: ConfigDict
+) -> Generator[np.ndarray | UnreadableImage, None, None]:
   """`decode_image` over many, on a pool of threads, in order (Pillow frees the interpreter while it decodes).
 
   Args:

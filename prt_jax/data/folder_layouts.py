@@ -10,6 +10,9 @@ A layout has
 
 import hashlib
 import itertools
+from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from prt_jax.data import celeba_files, imagenet_npz
 from prt_jax.data.decode import decode_all
@@ -24,7 +27,7 @@ VALIDATION_FOLDERS = ("val", "validation", "valid")
 class ImagenetNpz:
   """train_data_batch_*.npz and val_data.npz of downsampled ImageNet, all of them: official splits."""
 
-  def matches(self, folder):
+  def matches(self, folder: Path) -> bool:
     if imagenet_npz.training_parts(folder) or (folder / imagenet_npz.VALIDATION_PART).is_file():
       return True
     if pickled := imagenet_npz.pickled_part(folder):
@@ -34,7 +37,7 @@ class ImagenetNpz:
       )
     return False
 
-  def describe(self, folder, fraction):
+  def describe(self, folder: Path, fraction: float) -> dict:
     del fraction  # the splits are the official ones
     digest = hashlib.sha256()
     for path in self._parts(folder):
@@ -42,12 +45,12 @@ class ImagenetNpz:
       digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return {"files": digest.hexdigest()}
 
-  def splits(self, folder, fraction, data):
+  def splits(self, folder: Path, fraction: float, data: ConfigDict) -> dict[str, Split]:
     del fraction
     *training, validation = self._parts(folder)
     return {"train": self._split(training, data), "val": self._split([validation], data)}
 
-  def walked(self, folder):
+  def walked(self, folder: Path) -> list[Path]:
     del folder  # it names its files
     return []
 
@@ -73,7 +76,7 @@ class ImagenetNpz:
 class Celeba:
   """CelebA's official files: partition 0 divided by the fixed rule, its rest and partition 1 validate."""
 
-  def matches(self, folder):
+  def matches(self, folder: Path) -> bool:
     if celeba_files.find_partition_file(folder):
       return True
     images = next((folder / name for name in celeba_files.IMAGE_FOLDERS if (folder / name).is_dir()), None)
@@ -84,13 +87,16 @@ class Celeba:
       )
     return False
 
-  def describe(self, folder, fraction):
-    partitions = celeba_files.digest_partitions(celeba_files.find_partition_file(folder))
+  def describe(self, folder: Path, fraction: float) -> dict:
+    partitions = celeba_files.digest_partitions(self._partition_file(folder))
     files, _ = digest_images(celeba_files.find_image_folder(folder))
     return {"files": files, "partitions": partitions, **describe_split(fraction)}
 
-  def splits(self, folder, fraction, data):
-    official_train, official_validation = celeba_files.read_partitions(celeba_files.find_partition_file(folder))
+  def _partition_file(self, folder: Path) -> Path:
+    return celeba_files.find_partition_file(folder) or folder / celeba_files.PARTITION_FILES[0]
+
+  def splits(self, folder: Path, fraction: float, data: ConfigDict) -> dict[str, Split]:
+    official_train, official_validation = celeba_files.read_partitions(self._partition_file(folder))
     images = celeba_files.find_image_folder(folder)
     official_train, official_validation = (
       celeba_files.match_names(names, images) for names in (official_train, official_validation)
@@ -104,16 +110,16 @@ class Celeba:
       "val": Split(len(val), decode_all(_files(images, val), data)),
     }
 
-  def walked(self, folder):
+  def walked(self, folder: Path) -> list[Path]:
     return [celeba_files.find_image_folder(folder)]
 
 
 class TrainVal:
   """A folder `train` and a folder `val` (or `validation`, `valid`), used as they are."""
 
-  def matches(self, folder):
+  def matches(self, folder: Path) -> bool:
     has_train, validation = (folder / "train").is_dir(), self._validation(folder)
-    if has_train != (validation is not None):
+    if has_train != validation.is_dir():
       found, missing = ("train", "val") if has_train else (validation.name, "train")
       raise UserError(
         f"{folder} holds {found}/ but no {missing}/: add it, or point --config.data.path at "
@@ -121,21 +127,23 @@ class TrainVal:
       )
     return has_train
 
-  def describe(self, folder, fraction):
+  def describe(self, folder: Path, fraction: float) -> dict:
     del fraction  # the splits are given
     (train, num_train), (val, num_val) = digest_images(folder / "train"), digest_images(self._validation(folder))
     return {"train": train, "val": val, "num_train": num_train, "num_val": num_val}
 
-  def splits(self, folder, fraction, data):
+  def splits(self, folder: Path, fraction: float, data: ConfigDict) -> dict[str, Split]:
     del fraction
     folders = {"train": folder / "train", "val": self._validation(folder)}
     return {name: self._split(path, data) for name, path in folders.items()}
 
-  def walked(self, folder):
+  def walked(self, folder: Path) -> list[Path]:
     return [folder / "train", self._validation(folder)]
 
-  def _validation(self, folder):
-    return next((folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()), None)
+  def _validation(self, folder: Path) -> Path:
+    """The first of VALIDATION_FOLDERS that is there, else where it would be."""
+    places = [folder / name for name in VALIDATION_FOLDERS]
+    return next((place for place in places if place.is_dir()), places[0])
 
   def _split(self, folder, data):
     return Split(_count(folder), decode_all(_files(folder, walk_images(folder)), data))
@@ -144,19 +152,19 @@ class TrainVal:
 class Tree:
   """Any other tree of images: divided by the fixed rule, at least a tenth validates."""
 
-  def matches(self, folder):
+  def matches(self, folder: Path) -> bool:
     del folder
     return True
 
-  def describe(self, folder, fraction):
+  def describe(self, folder: Path, fraction: float) -> dict:
     files, count = digest_images(folder)
     return {"files": files, "count": count, **describe_split(self._fraction(fraction))}
 
-  def splits(self, folder, fraction, data):
+  def splits(self, folder: Path, fraction: float, data: ConfigDict) -> dict[str, Split]:
     mask = train_mask(_count(folder), self._fraction(fraction))
     return {"train": self._split(folder, mask, data), "val": self._split(folder, ~mask, data)}
 
-  def walked(self, folder):
+  def walked(self, folder: Path) -> list[Path]:
     return [folder]
 
   def _fraction(self, fraction):

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from absl import logging
+from ml_collections import ConfigDict
 
 from prt_jax.data.folder_layouts import LAYOUTS
 from prt_jax.data.image_files import LeftOut, walk_images
 from prt_jax.data.preprocess import describe_preprocessing
-from prt_jax.data.split import Found
+from prt_jax.data.split import Found, Split
 from prt_jax.errors import UserError
 
 
-def describe(data):
+def describe(data: ConfigDict) -> dict:
   """What `read` will produce: layout, digest of the files' names, sizes and times, split rule, preprocessing.
 
   Where the folder lies is no part of it: a copy that keeps the times is the same data set.
@@ -33,7 +34,7 @@ def describe(data):
   }
 
 
-def read(data):
+def read(data: ConfigDict) -> dict[str, Split]:
   """The two splits, read lazily, in the sorted order of the files.
 
   Args:
@@ -66,7 +67,7 @@ def read(data):
   return splits
 
 
-def look(data):
+def look(data: ConfigDict) -> Found:
   """The images there are, none opened: Found. UserError as `read`."""
   counts = {name: split.count for name, split in read(data).items()}
   return Found(counts, 0, f"{sum(counts.values()):,} images below {data.path}")

@@ -6,6 +6,8 @@ Whatever reads a folder of images walks it here, so that all leave out the same 
 import dataclasses
 import hashlib
 import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from prt_jax.data.errors_text import one_line
 from prt_jax.errors import UserError, printable
@@ -20,7 +22,7 @@ class LeftOut:
   counts: dict[str, int] = dataclasses.field(default_factory=dict)
   examples: dict[str, str] = dataclasses.field(default_factory=dict)
 
-  def add(self, reason, name):
+  def add(self, reason: str, name: str) -> None:
     """One more."""
     self.counts[reason] = self.counts.get(reason, 0) + 1
     self.examples.setdefault(reason, printable(name))
@@ -30,13 +32,13 @@ class LeftOut:
     return ", ".join(f"{count} {reason} ({self.examples[reason]})" for reason, count in self.counts.items())
 
 
-def describe_skipped(names):
+def describe_skipped(names: Sequence[str]) -> str:
   """'2 images that cannot be read: a.png, b.png'; of many the first ten."""
   shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
   return f"{len(names)} {'image' if len(names) == 1 else 'images'} that cannot be read: {shown}"
 
 
-def walk_images(root, left_out=None):
+def walk_images(root: Path, left_out: LeftOut | None = None) -> Iterator[str]:
   """Paths of the images below a folder, sorted by their parts; a generator.
 
   Hidden files and folders (a Mac's ._a.png), the __MACOSX folders of its zip files, files of another kind, and what is
@@ -57,7 +59,7 @@ def walk_images(root, left_out=None):
     yield relative
 
 
-def list_images(folder, extensions):
+def list_images(folder: Path, extensions: Collection[str]) -> tuple[list[str], LeftOut]:
   """(sorted names of the images in a folder, not in the folders below; LeftOut).
 
   Args:
@@ -75,7 +77,7 @@ def list_images(folder, extensions):
   return names, left_out
 
 
-def digest_images(root):
+def digest_images(root: Path) -> tuple[str, int]:
   """(sha256 of the sorted relative paths, sizes and modification times, number of images); opens no file."""
   digest, count = hashlib.sha256(), 0
   for relative, entry in _walk(os.fspath(root), LeftOut()):

@@ -1,6 +1,7 @@
 """Images and their measurements, read from a folder: what the audit and the exploration restore."""
 
 import dataclasses
+import os
 import pathlib
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ class Pair:
   size: tuple[int, int] | None = None
 
 
-def image_files(folder) -> list[pathlib.Path]:
+def image_files(folder: str | os.PathLike) -> list[pathlib.Path]:
   """The image files of a folder (not of its subfolders), by name; what is left out is counted in a log line.
 
   UserError if it has none, or two whose results would have one name: two endings of one name, or names that differ by
@@ -72,7 +73,7 @@ def result_name(path: pathlib.Path) -> str:
 
 
 def read_images(
-  folder, skipped: list[str] | None = None
+  folder: str | os.PathLike, skipped: list[str] | None = None
 ) -> Iterator[tuple[pathlib.Path, Image.Image, np.ndarray | None]]:
   """(file, RGB image, alpha) of each image of a folder, as image_files and read_rgb have them.
 
@@ -119,7 +120,10 @@ class Reading:
 
 
 def read_pairs(
-  folder, reading: Reading, measure: Callable[[np.ndarray, int], np.ndarray] | None, skipped: list[str] | None = None
+  folder: str | os.PathLike,
+  reading: Reading,
+  measure: Callable[[np.ndarray, int], np.ndarray] | None,
+  skipped: list[str] | None = None,
 ) -> Iterator[Pair]:
   """Each image of a folder with its measurement.
 
@@ -165,7 +169,7 @@ def read_pairs(
 
 
 def square_pairs(
-  folder,
+  folder: str | os.PathLike,
   image_size: int,
   resize: int,
   degrade: Callable[[np.ndarray], np.ndarray],

@@ -8,6 +8,8 @@ import contextlib
 import math
 import re
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +24,7 @@ ROWS_A_READ = 64
 MAX_SIDE = 512  # pixels: bounds what is read at once, whatever a header says
 
 
-def training_parts(folder):
+def training_parts(folder: Path) -> list[Path]:
   """The train_data_batch_*.npz of a folder (pathlib.Path), by their numbers."""
   numbered = {}
   for path in folder.glob("train_data_batch_*.npz"):
@@ -31,26 +33,26 @@ def training_parts(folder):
   return [numbered[number] for number in sorted(numbered)]
 
 
-def missing_parts(folder):
+def missing_parts(folder: Path) -> list[str]:
   """The names of the parts that a folder lacks of the whole data set."""
   numbers = {int(path.stem.rpartition("_")[2]) for path in training_parts(folder)}
   names = [f"train_data_batch_{number}.npz" for number in range(1, NUM_PARTS + 1) if number not in numbers]
   return names + ([] if (folder / VALIDATION_PART).is_file() else [VALIDATION_PART])
 
 
-def pickled_part(folder):
+def pickled_part(folder: Path) -> Path | None:
   """The first file of the other download of downsampled ImageNet, Python pickles of the same names; None without."""
   pattern = r"(train_data_batch_\d+|val_data)(\.pkl|\.pickle|\.p)?"
   return next((path for path in sorted(folder.iterdir()) if re.fullmatch(pattern, path.name)), None)
 
 
-def count_images(path):
+def count_images(path: Path) -> int:
   """How many images a part holds, from its header alone; UserError if it is no such part."""
   with _open_data(path) as (_, count, _):
     return count
 
 
-def read_images(path):
+def read_images(path: Path) -> Iterator[np.ndarray]:
   """The images of a part, in order; reads ROWS_A_READ images at a time.
 
   Yields:

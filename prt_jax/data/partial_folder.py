@@ -14,13 +14,15 @@ import platform
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 from absl import logging
 
 HOST = re.sub(r"[^\w-]", "-", platform.node()) or "unknown"
 
 
-def remove_dead_partials(parent):
+def remove_dead_partials(parent: Path) -> None:
   """Removes the partial folders of this host whose writers are dead; leaves those of live ones and of other hosts.
 
   Best effort: what cannot be listed, locked or removed stays.
@@ -38,7 +40,7 @@ def remove_dead_partials(parent):
 
 
 @contextlib.contextmanager
-def writing_lock(folder):
+def writing_lock(folder: Path) -> Iterator[None]:
   """Holds the lock for writing `folder` (pathlib.Path); waits while another process of this machine holds it.
 
   Where the file system has no locks nobody waits; `finish` then decides which process wins.
@@ -55,7 +57,7 @@ def writing_lock(folder):
 
 
 @contextlib.contextmanager
-def partial_folder(folder):
+def partial_folder(folder: Path) -> Iterator[Path]:
   """A fresh folder to fill (pathlib.Path); renamed to `folder` at the end of the block, removed if the block raises.
 
   To be used under `writing_lock`. If `folder` has come into being meanwhile (another

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def seeded_permutation(num_examples, *entropy):
+def seeded_permutation(num_examples: int, *entropy: int) -> np.ndarray:
   """A permutation of range(num_examples) that depends on nothing but its arguments.
 
   NumPy keeps the streams of its bit generators for ever, but not those of

@@ -70,7 +70,7 @@ def read_picture(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, For
   if not alpha.size or (alpha == 65535).all():
     return np.ascontiguousarray(seen), None, form
   alpha = alpha.astype(np.float32) / 65535
-  return alpha * seen + (1 - alpha) * np.float32(BACKGROUND) / 255, alpha[..., 0], form
+  return alpha * seen + (1 - alpha) * np.asarray(BACKGROUND, np.float32) / 255, alpha[..., 0], form
 
 
 def _wide_pixels(path, image) -> np.ndarray | None:
@@ -99,7 +99,7 @@ def _wide_pixels(path, image) -> np.ndarray | None:
     raise UnreadableImage(str(path), f"its 16 bits cannot be read: {error}") from error
   with Image.open(path) as stored:
     orientation = stored.getexif().get(274)
-  transposed, upside_down, mirrored = _UPRIGHT.get(orientation, (False, False, False))
+  transposed, upside_down, mirrored = _UPRIGHT.get(orientation or 1, (False, False, False))
   array = array.swapaxes(0, 1) if transposed else array
   return array[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
 
@@ -113,7 +113,7 @@ def save_picture(path: pathlib.Path, x: np.ndarray, alpha: np.ndarray | None = N
     alpha: [H,W] in [0, 1]; x is then what is written under it.
     form: of the picture that was restored.
   """
-  x = x @ np.float32(LUMA)[:, None] if form.grey else x
+  x = x @ np.asarray(LUMA, np.float32)[:, None] if form.grey else x
   if alpha is not None:
     x = np.concatenate([x, alpha[..., None]], -1)
   top = 2**form.bits - 1

@@ -1,6 +1,7 @@
 """Source `points`: the toy worlds of paper A, points of the plane, uniform on a disk or between two ellipses."""
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from prt_jax.data.split import Found
 from prt_jax.errors import UserError
@@ -37,7 +38,7 @@ def in_hole(points: np.ndarray) -> np.ndarray:
 WORLDS = {"disk": disk, "ellipses": ellipses}
 
 
-def describe(data):
+def describe(data: ConfigDict) -> dict:
   """What `draw` will produce, its seed apart, as a JSON-able dict. UserError for a world that is none."""
   if data.name not in WORLDS:
     raise UserError(
@@ -46,13 +47,13 @@ def describe(data):
   return {"world": data.name, "counts": COUNTS}
 
 
-def draw(data, seed):
+def draw(data: ConfigDict, seed: int) -> dict[str, np.ndarray]:
   """Both splits of the world data.name, [N,2] float32 each: a pure function of the seed."""
   describe(data)
   rng = np.random.default_rng(seed)
   return {split: WORLDS[data.name](rng, count) for split, count in COUNTS.items()}
 
 
-def look(data):
+def look(data: ConfigDict) -> Found:
   """Found, at once. UserError as `describe`."""
   return Found(describe(data)["counts"], 0, f"points of the world {data.name}, drawn at each start")

@@ -1,13 +1,22 @@
 """From an image of any kind to the square uint8 RGB that all of the package works on."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from ml_collections import ConfigDict
 
 from prt_jax.errors import UserError
+
+if TYPE_CHECKING:
+  from PIL import Image
+
+if TYPE_CHECKING:
+  from PIL import Image
 
 BACKGROUND = (255, 255, 255)  # what lies behind a transparent image
 
 
-def check_preprocessing(data):
+def check_preprocessing(data: ConfigDict) -> None:
   """Raises UserError unless data.image_size >= 1 and data.resize is 0 or at least data.image_size (pixels)."""
   if data.image_size < 1:
     raise UserError(f"data.image_size={data.image_size} is no size in pixels: set --config.data.image_size=64, say")
@@ -18,14 +27,14 @@ def check_preprocessing(data):
     )
 
 
-def describe_preprocessing(data):
+def describe_preprocessing(data: ConfigDict) -> dict:
   """What `preprocess` will do, as a JSON-able dict, for fingerprints."""
   described = {"image_size": int(data.image_size), "resize": int(data.resize), "filter": "pil_bilinear_antialiased"}
   # Named where it is on: the data sets of before it keep their fingerprints.
   return described | ({"skip_unreadable": True} if data.skip_unreadable else {})
 
 
-def preprocess(image, image_size, resize, label="an image"):
+def preprocess(image: "Image.Image | np.ndarray", image_size: int, resize: int, label: str = "an image") -> np.ndarray:
   """RGB, resized, centre-cropped.
 
   With resize > 0 both sides become `resize` pixels, the aspect is not kept (paper A's CelebA:
@@ -70,7 +79,7 @@ def _from_array(array):
   return Image.fromarray(np.ascontiguousarray(array))
 
 
-def to_rgb(image, label="an image"):
+def to_rgb(image: "Image.Image", label: str = "an image") -> "Image.Image":
   """A PIL image as RGB: grey becomes three equal channels, 16-bit grey is scaled to 8 bits.
 
   A transparent image is laid on white, as a browser shows it: the colours under its alpha are nobody's picture.
@@ -94,7 +103,7 @@ def to_rgb(image, label="an image"):
   return image.convert("RGB")
 
 
-def alpha_of(image):
+def alpha_of(image: "Image.Image") -> np.ndarray | None:
   """The alpha of a PIL image, uint8 [H, W]; None where all of it is opaque."""
   if not image.has_transparency_data or image.mode[0] in "IF":
     return None

@@ -8,12 +8,12 @@ from absl import logging
 class Progress:
   """Logs 'prepared 12000 of 162770 images (7%), 3200 images/s' at most every `interval` seconds."""
 
-  def __init__(self, total, interval=5.0):
+  def __init__(self, total: int, interval: float = 5.0):
     self._total, self._interval = total, interval
     self._done, self._started = 0, time.monotonic()
     self._last = self._started
 
-  def advance(self):
+  def advance(self) -> None:
     """Counts one image."""
     self._done += 1
     now = time.monotonic()
@@ -21,7 +21,7 @@ class Progress:
       self._last = now
       self._log(now)
 
-  def finish(self):
+  def finish(self) -> None:
     """Logs the totals."""
     self._log(time.monotonic())
 

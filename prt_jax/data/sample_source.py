@@ -2,6 +2,8 @@
 
 import random
 
+from ml_collections import ConfigDict
+
 from prt_jax.data.errors_text import one_line
 from prt_jax.data.preprocess import preprocess
 from prt_jax.data.split import Found, Split
@@ -13,7 +15,7 @@ TRAIN_WIDTH = 2 / 3  # training crops lie left of it, validation crops right; sh
 SEED = 20_240_607
 
 
-def describe(data):
+def describe(data: ConfigDict) -> dict:
   """What `read` will produce, as a JSON-able dict; data.resize has no part in it (crops are square already)."""
   return {
     "photographs": PHOTOGRAPHS,
@@ -24,7 +26,7 @@ def describe(data):
   }
 
 
-def read(data):
+def read(data: ConfigDict) -> dict[str, Split]:
   """4096 training and 512 validation images: random square crops of five colour photographs.
 
   Training and validation crops come from DISJOINT regions of each photograph: its left two thirds
@@ -55,7 +57,7 @@ def read(data):
   }
 
 
-def look(data):
+def look(data: ConfigDict) -> Found:
   """Found, once scikit-image's photographs are loaded. UserError as `read`."""
   read(data)
   return Found(COUNTS, 0, "crops of scikit-image's photographs")

@@ -7,7 +7,7 @@ import numpy as np
 from prt_jax.data.permutation import seeded_permutation
 
 
-def batch_indices(seed, step, batch_size, num_examples):
+def batch_indices(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
   """Indices of the examples of one batch.
 
   The steps walk through one endless sequence: a fresh permutation of all examples, epoch

@@ -9,11 +9,13 @@ and one of
 To add one, write such a module and name it here.
 """
 
+from typing import Any
+
 from prt_jax.data import folder_source, points_source, sample_source, tfds_source
 
 SOURCES = {"tfds": tfds_source, "folder": folder_source, "sample": sample_source, "points": points_source}
 
 
-def is_drawn(source) -> bool:
+def is_drawn(source: Any) -> bool:
   """Whether a source makes its examples, so that nothing is cached."""
   return hasattr(source, "draw")

@@ -1,13 +1,13 @@
 """The two splits of a data set, and the fixed random rule that divides one split in two."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
 
 from prt_jax.data.permutation import seeded_permutation
-from prt_jax.errors import UserError
+from prt_jax.errors import UnreadableImage, UserError
 
 # Part of what a data set is, as an official split would be: the run's seed must not move images
 # between training and validation.
@@ -27,7 +27,7 @@ class Split(NamedTuple):
   """
 
   count: int
-  images: Iterator[np.ndarray]
+  images: Generator[np.ndarray | UnreadableImage, None, None]
 
 
 class Found(NamedTuple):
@@ -44,7 +44,7 @@ class Found(NamedTuple):
   text: str
 
 
-def train_mask(num_examples, fraction):
+def train_mask(num_examples: int, fraction: float) -> np.ndarray:
   """Which examples of an ordered set train: a random, fixed round(fraction * num_examples) of them.
 
   Paper A's rule with fraction = 0.8: 80% of the official training split trains, the rest
@@ -58,12 +58,12 @@ def train_mask(num_examples, fraction):
   return mask
 
 
-def describe_split(fraction):
+def describe_split(fraction: float) -> dict:
   """The rule of `train_mask` as a JSON-able dict, for fingerprints."""
   return {"train_fraction": float(fraction), "seed": SPLIT_SEED}
 
 
-def check_train_fraction(fraction):
+def check_train_fraction(fraction: float) -> None:
   """Raises UserError unless 0 < data.train_fraction <= 1."""
   if not (math.isfinite(fraction) and 0 < fraction <= 1):
     raise UserError(f"data.train_fraction={fraction} is not in (0, 1]: set --config.data.train_fraction=0.8, say")

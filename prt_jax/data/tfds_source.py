@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from prt_jax.data import imagenet_npz
 from prt_jax.data.decode import decode_all
@@ -27,7 +28,7 @@ CATALOG = {
 DOWNLOAD_RETRIES = 4  # of TFDS's 10, whose pauses double: 3 seconds
 
 
-def describe(data):
+def describe(data: ConfigDict) -> dict:
   """What `read` will produce: name, data_dir, split rule, preprocessing. Needs neither TensorFlow nor TFDS.
 
   Args:
@@ -44,7 +45,7 @@ def describe(data):
   }
 
 
-def read(data):
+def read(data: ConfigDict) -> dict[str, Split]:
   """The two splits of a TFDS data set, read lazily, in an order that does not depend on the machine.
 
   A fixed random data.train_fraction of the official train split trains, the rest joins the
@@ -97,7 +98,7 @@ def _rule(counts, data):
   return official, data.train_fraction if official else min(data.train_fraction, MAX_FRACTION_WITHOUT_VALIDATION)
 
 
-def look(data):
+def look(data: ConfigDict) -> Found:
   """What TFDS has on this machine, from its files, or will have to download: Found.
 
   Raises:
@@ -122,7 +123,8 @@ def look(data):
     return Found(None, num_bytes, text)
   official, fraction = _rule(counts, data)
   num_train = round(fraction * counts["train"])
-  return Found({"train": num_train, "val": counts["train"] - num_train + counts.get(official, 0)}, num_bytes, text)
+  num_val = counts["train"] - num_train + (counts.get(official, 0) if official else 0)
+  return Found({"train": num_train, "val": num_val}, num_bytes, text)
 
 
 def _counts(path):

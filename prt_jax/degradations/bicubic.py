@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.degradations.linear import LinearDegradation
@@ -37,7 +38,7 @@ def reduction_norm(reduce: Callable[[jax.Array, int], jax.Array], factor: int) -
   """||D|| of a reduction that treats rows and columns alike: the square of what it does to lines of 32 pixels out."""
   size = 32 * factor
   lines = np.broadcast_to(np.eye(size, dtype=np.float32)[:, :, None, None], (size, size, 8 * factor, 1))
-  rows = np.asarray(reduce(lines, factor), np.float64)[:, :, 0, 0]
+  rows = np.asarray(reduce(jnp.asarray(lines), factor), np.float64)[:, :, 0, 0]
   return float(np.linalg.norm(rows, 2)) ** 2
 
 

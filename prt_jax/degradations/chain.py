@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -146,7 +146,8 @@ class LinearChain(Chain, LinearDegradation):
     """A link's own closed form where it is the only one beside the noise."""
     linear = [link for link in self.links if not isinstance(link, Denoising)]
     if len(linear) == 1:
-      return linear[0].pseudo_inverse(residual)
+      only: Any = linear[0]
+      return only.pseudo_inverse(residual)
     return super().pseudo_inverse(residual)
 
 
@@ -163,7 +164,7 @@ def constructor_of_chain(text: str) -> Callable[..., Degradation]:
   *constructors, last = (LINKS[name].constructor if name in LINKS else None for name in names)
   if last is not Denoising:
     constructors.append(last)
-  is_linear = constructors and all(c is not None and issubclass(c, LinearDegradation) for c in constructors)
+  is_linear = constructors and all(isinstance(c, type) and issubclass(c, LinearDegradation) for c in constructors)
   return linear_chain if is_linear else chain
 
 

@@ -29,8 +29,8 @@ class Degradation(Protocol):
     psnr_size: the number of values that AI-PSNR averages over.
   """
 
-  noise_std: float
-
+  @property
+  def noise_std(self) -> float: ...
   @property
   def title(self) -> str: ...
   @property

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.degradations.linear import LinearDegradation
@@ -56,7 +57,7 @@ class GaussianBlur(LinearDegradation):
     gains, vectors = np.linalg.eigh(_blur_matrix(self.image_size, self.blur_sigma))
     gains = gains[:, None] * gains
     kept = np.asarray(gains / (gains**2 + self.damping), np.float32)[:, :, None]
-    return both_ways(vectors, kept * both_ways(vectors.T, residual, vectors.T), vectors)
+    return both_ways(vectors, jnp.asarray(kept) * both_ways(vectors.T, residual, vectors.T), vectors)
 
 
 def _blur_matrix(size: int, sigma: float) -> np.ndarray:
@@ -65,4 +66,4 @@ def _blur_matrix(size: int, sigma: float) -> np.ndarray:
   kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
   mirrored = np.pad(np.eye(size), ((radius, radius), (0, 0)), mode="symmetric")
   shifted = (weight * mirrored[start : start + size] for start, weight in enumerate(kernel / kernel.sum()))
-  return sum(shifted)
+  return np.sum(list(shifted), 0)

@@ -22,7 +22,6 @@ class Inpainting(LinearDegradation):
   image_size: int
 
   title = "inpainting of the upper 3/4"
-  norm = 1.0  # ||D||: what is visible is kept
   whole_images = True
 
   def __post_init__(self) -> None:
@@ -33,6 +32,11 @@ class Inpainting(LinearDegradation):
   def psnr_size(self) -> int:
     """The number of values that AI-PSNR averages over: the whole image, masked pixels included (paper A's 32.9 dB)."""
     return self.image_size**2 * 3
+
+  @property
+  def norm(self) -> float:
+    """||D||: what is visible is kept."""
+    return 1.0
 
   def clean(self, x: jax.Array) -> jax.Array:
     """The visible rows: [B,H,W,C] -> [B,H/4,W,C]."""

@@ -96,7 +96,8 @@ def _round(x):
 
 def _colours(x, matrix):
   # Sums of products, not a matrix product, whose precision would be the device's.
-  return sum(x[..., i : i + 1] * np.asarray(matrix[:, i], np.float32) for i in range(3))
+  r, g, b = (x[..., i : i + 1] * np.asarray(matrix[:, i], np.float32) for i in range(3))
+  return r + g + b
 
 
 def _subsample(chroma):

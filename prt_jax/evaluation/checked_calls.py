@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prt_jax.attacks import compiled_restore_seeds, first_draw, restore_seeds
+from prt_jax.attacks import Restore, compiled_restore_seeds, first_draw, restore_seeds
 from prt_jax.errors import UserError, quote
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
@@ -32,7 +32,7 @@ def in_restorers_code(restore: Any, y: jax.Array, z: Any) -> Iterator[None]:
 
 
 @in_float32
-def restore_all(restore, y: jax.Array, z: Any) -> jax.Array:
+def restore_all(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   """One restoration a seed, [S, 1, H, W, 3], checked.
 
   Raises:
@@ -60,7 +60,7 @@ def check_restored(x: Any, y: jax.Array) -> None:
     raise UserError(f"the restorer returns NaN or inf for a measurement {shape} with pixels in [0, 1]")
 
 
-def restore_repeatably(restore, y: jax.Array, z: Any) -> jax.Array:
+def restore_repeatably(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
   """restore_all, called twice.
 
   Raises:

@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -17,6 +18,7 @@ from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractor import Extractor
 from prt_jax.lipschitz import PROBE
 from prt_jax.precision import MEASURING
+from prt_jax.restorers import Restorer
 
 VERSION = 1  # of what is measured: raise it when the same key comes to mean other numbers
 STRONG_SHARE = 1.2  # steps of each start of the stronger attack in the sup norm, in those of I-FGSM
@@ -122,7 +124,7 @@ def attack_part(
   along = ATTACKS[run.attack].along is not None
 
   def compute(batch, left):
-    if run.beside:
+    if run.beside and search:
       if "search" not in left:
         left["search"] = find(batch, search)[0]
       delta, attack = left["search"], ATTACKS[run.attack]
@@ -145,7 +147,7 @@ def attack_part(
   del fields["count"]
   if along:
     fields |= {"direction_steps": DIRECTION_STEPS, "probe": PROBE, "late": LATE}
-  if run.beside:
+  if run.beside and search:
     fields |= {"search": search._replace(count=0)._asdict()}
   return Part(run.name, key | fields, run.count, compute)
 
@@ -175,7 +177,7 @@ def features_part(runner: Runner, key: dict, count: int, extractor: Extractor) -
   return Part("features", key | own, count, compute)
 
 
-def enlarged(restorer, batch: Batch):
+def enlarged(restorer: Restorer, batch: Batch) -> jax.Array | None:
   """Measurements in the place of images, [D,b,H,W,3]: as the net sees them, or by replication; None: neither."""
   y, shape = batch.y, batch.restored.shape[3:]
   if hasattr(restorer.degradation, "network_input"):
@@ -255,7 +257,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def timed(seconds: dict, phase: str):
+def timed(seconds: dict, phase: str) -> Iterator[None]:
   """Adds the seconds of a with-block to a phase's."""
   start = time.monotonic()
   yield

@@ -53,7 +53,7 @@ class Sample(NamedTuple):
   stretch: Any = None
 
   @property
-  def delta(self):
+  def delta(self) -> Any:
     """The change of the measurement."""
     return self.attacked_y - self.y
 
@@ -292,7 +292,7 @@ def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
   inside = (slice(border, x.shape[0] - border), slice(border, x.shape[1] - border))
   luma, reference_luma = (
     (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[inside]
-    for image in np.float64([as_pixels(x, "the restoration"), as_pixels(reference, "the original")])
+    for image in np.asarray([as_pixels(x, "the restoration"), as_pixels(reference, "the original")], np.float64)
   )
   with np.errstate(divide="ignore"):
     return min(float(-10 * np.log10(np.mean((luma - reference_luma) ** 2))), PSNR_CAP)

@@ -1,5 +1,6 @@
 """From columns, a number an example, to results, a number each with its n and interval: the names that reports use."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def reduced(name: str, values: np.ndarray) -> dict[str, dict]:
   return {name: statistics.average(values)} if reduce else {}
 
 
-def curves(columns: Columns, alphas) -> dict[str, list[dict]]:
+def curves(columns: Columns, alphas: Sequence[float]) -> dict[str, list[dict]]:
   """{attack: a point for each of alphas, in 1/255}: {"alpha" in [0, 1], "results": as of_columns, of the measures}."""
   found = {}
   for attack in ("ifgsm", "strong_sup"):

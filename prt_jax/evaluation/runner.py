@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.attacks import restore_seeds
+from prt_jax.attacks import Search, restore_seeds
 from prt_jax.attacks.table import (
   OBJECTIVES,
   Attack,
@@ -88,14 +88,18 @@ class Runner:
       examples: [B].
 
     Raises:
-      UserError: what measurements.check_restored says; the restorer fails, or draws noise of its own.
+      UserError: what checked_calls.check_restored says; the restorer fails, or draws noise of its own.
     """
     examples = np.asarray(examples)
     if y is None:
       keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, examples, self.seed)
-      y = self.restorer.degradation.degrade(jnp.asarray(x), keys)
-    z = self.restorer.draws(examples, range(self.num_seeds), y.shape[1:], self.seed)
-    y = self.split(y)
+      measured = self.split(self.restorer.degradation.degrade(jnp.asarray(x), keys))
+    else:
+      measured = self.split(y)
+    return self._restored(None if x is None else self.split(x), measured, examples)
+
+  def _restored(self, x, y, examples):
+    z = self.restorer.draws(examples, range(self.num_seeds), y.shape[2:], self.seed)
     z = jax.tree.map(lambda leaf: self.split(leaf, 1), z)
     one = jax.tree.map(lambda leaf: leaf[0], y), jax.tree.map(lambda leaf: leaf[0, 0], z)
     with in_restorers_code(self.restorer.restore, *one):
@@ -106,7 +110,7 @@ class Runner:
       if is_new and not self.restorer.apply_seeds:
         # Traced anew: what it draws of its own would be a constant of the first trace.
         check_same(restored, self._over(programs.restore, traced=self.restorer.traceable)(self._seeds(*one), y, z))
-    return Batch(None if x is None else self.split(x), y, z, restored, examples, seeds)
+    return Batch(x, y, z, restored, examples, seeds)
 
   def draw(self, batch: Batch, number: int) -> jax.Array:
     """The restoration with the draw of that number, [D,b,H,W,3]; the first ones are batch.restored."""
@@ -197,6 +201,7 @@ class Runner:
     slopes, objective = [], OBJECTIVES.index(attack.objective)
     by_objective = attack.keeps_best or len(restarts) > 1
     early = None if best is None else best[1]
+    delta: Any = None
     with self._guarded(batch):
       starts = [self.start(batch, attack, radius, restart) for restart in restarts]
       if direction is not None:
@@ -207,21 +212,22 @@ class Runner:
           gradient, change, slope = self._gradient(batch, search.delta, objective)
           slopes.append(slope)
           if attack.keeps_best:
-            best = self._better(best, search.delta, change)
+            best = better(best, search.delta, change)
             if number < LATE * num_steps:
               early = change if early is None else jnp.maximum(early, change)
           step = Step(*map(np.float32, (radius, learning_rate, number, num_steps)))
           search = self._over(programs.step, attack)(step, batch.y, search, gradient)
+        delta = search.delta
         if by_objective:
-          best = self._better(best, search.delta, self.change(batch, search.delta, attack))
-      delta = best[0] if by_objective else search.delta
+          best = better(best, delta, self.change(batch, delta, attack))
+          delta = best[0]
       self._check_gradient(batch, attack, slopes, radius)
-    if early is None or attack.objective is not visible_distance:
+    if best is None or early is None or attack.objective is not visible_distance:
       return delta, None
     return delta, 20 * jnp.log10(best[1] / jnp.maximum(early, UNMOVED))
 
   @in_float32
-  def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0):
+  def start(self, batch: Batch, attack: Attack, radius: float, number: int = 0) -> Search:
     """Where the start of a number begins: a Search, its delta [D,b,h,w,C]."""
     keys = evaluation_keys(Stream.EVALUATION_ATTACK, number, batch.examples, self.seed)
     radius_and_share = np.float32(radius), np.float32(attack.start_share)
@@ -254,9 +260,6 @@ class Runner:
   def _gradient(self, batch, delta, objective):
     program = self._over(programs.gradient, traced=self.restorer.traceable)
     return program((batch.seeds, np.int32(objective)), batch.y, batch.z, batch.restored, delta)
-
-  def _better(self, best, delta, change):
-    return (delta, change) if best is None else _jitted_better(best, delta, change)
 
   def _check_gradient(self, batch, attack, slopes, radius):
     """Refuses a restorer that an attack by gradients cannot see, lest it be called robust."""
@@ -294,6 +297,3 @@ class Runner:
   def _over(self, function: Callable, *fixed: Any, traced: bool = True) -> Callable:
     """function(*fixed, shared, *examples) as a program over the examples' leaves [D, ...]."""
     return programs.program(function, fixed, DEVICES if self.where == DEVICES else ONE if traced else UNTRACED)
-
-
-_jitted_better = jax.jit(better)

@@ -46,7 +46,7 @@ class Columns:
   def __init__(self, folder: pathlib.Path | None, key: str = ""):
     self._folder, self._key = folder, key
     self._parts, self.done = [], 0
-    while folder and (rows := self._read(self.done)):
+    while folder and (rows := _read(folder, self.done)):
       self._add(rows)
 
   def append(self, rows: Rows) -> None:
@@ -58,8 +58,8 @@ class Columns:
           self._folder.mkdir(parents=True)
           write_whole(self._folder / "key.json", self._key)
         content = io.BytesIO()
-        np.savez(content, **rows)
-        write_whole(self._place(self.done), content.getbuffer())
+        np.savez(content, allow_pickle=False, **rows)
+        write_whole(_place(self._folder, self.done), content.getbuffer())
       except OSError as error:
         raise UserError(
           f"cannot write to {self._folder}: {error.strerror or error}; free some space, then run the same command to "
@@ -77,22 +77,24 @@ class Columns:
     self._parts.append(rows)
     self.done += len(next(iter(rows.values())))
 
-  def _place(self, first):
-    return self._folder / f"{first:08d}.npz"
 
-  def _read(self, first):
-    try:
-      with np.load(self._place(first), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-      return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # damaged: measured again
-      return None
+def _place(folder, first):
+  return folder / f"{first:08d}.npz"
+
+
+def _read(folder, first):
+  try:
+    with np.load(_place(folder, first), allow_pickle=False) as file:
+      return {name: file[name] for name in file.files}
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # damaged: measured again
+    return None
 
 
 def digest_of(tree: Any) -> str:
   """A digest of the arrays of a pytree."""
   digest = hashlib.sha256()
   for leaf in jax.tree.leaves(tree):
-    digest.update(np.ascontiguousarray(leaf))
+    digest.update(np.ascontiguousarray(leaf).data)
   return digest.hexdigest()[:16]

@@ -59,7 +59,7 @@ class Extractor:
     return _extract(self.features, self.rounds, self.params, images)
 
 
-def levels(images, rounds):
+def levels(images: jax.Array, rounds: bool) -> jax.Array:
   """Floats in [0, 1] as values 0 .. 255, float32, clipped; rounds: the nearest of them (halves go up). uint8 keep
   their values."""
   if images.dtype == jnp.uint8:

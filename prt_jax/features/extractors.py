@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prt_jax.errors import UserError
 from prt_jax.features import inception, squeezenet
@@ -13,7 +14,7 @@ from prt_jax.features.user_extractor import user_extractor
 PIXELS_SIDE = 16  # cells along each side
 
 
-def make_extractor(config, cache_dir):
+def make_extractor(config: Any, cache_dir: Path) -> Extractor:
   """The extractor that `config.feature_extractor` names.
 
   Args:
@@ -30,7 +31,7 @@ def make_extractor(config, cache_dir):
   return _MAKERS[config.feature_extractor](config.feature_weights, cache_dir)
 
 
-def check_name(name):
+def check_name(name: str) -> None:
   """UserError for an eval.feature_extractor that is none."""
   if name not in _MAKERS and ":" not in name:
     known = ", ".join(_MAKERS)

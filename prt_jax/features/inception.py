@@ -5,6 +5,7 @@ network differs from the published InceptionV3 in three ways that move FID: 1008
 average pools that do not count their padding, and a max pool in the last block.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from prt_jax.features.resize import resize_bilinear_tf1
 
 INPUT_SIZE = 299  # pixels
+Params = dict[str, dict[str, jax.Array]]  # layer -> {"kernel", "bias"}
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008
 
@@ -124,7 +126,7 @@ NETWORK = (
 )
 
 
-def inception_features(params, images):
+def inception_features(params: Params, images: jax.Array) -> jax.Array:
   """The 2048 features before the logits, as FID uses them.
 
   Args:
@@ -140,7 +142,7 @@ def inception_features(params, images):
   return jnp.mean(x, axis=(1, 2))
 
 
-def inception_features_piq(params, images):
+def inception_features_piq(params: Params, images: jax.Array) -> jax.Array:
   """The same features as the package piq computes them (0.8.0, its default InceptionV3): what paper A measures in.
 
   The images come as floats, without rounding to 8 bits; they are resized on half-pixel centres as PyTorch's bilinear
@@ -153,12 +155,12 @@ def inception_features_piq(params, images):
   return jnp.mean(x, axis=(1, 2))
 
 
-def inception_logits(params, features):
+def inception_logits(params: Params, features: jax.Array) -> jax.Array:
   """The 1008 logits without their bias ("logits_unbiased"), [B, 1008], from features [B, 2048]."""
   return jnp.matmul(features, params["fc"]["kernel"], precision=jax.lax.Precision.HIGHEST)
 
 
-def conv_shapes(layers=NETWORK, channels=3):
+def conv_shapes(layers: Sequence = NETWORK, channels: int = 3) -> tuple[dict[str, tuple[int, ...]], int]:
   """(dict convolution name -> (height, width, input channels, output channels), final channels)."""
   shapes = {}
   for layer in layers:

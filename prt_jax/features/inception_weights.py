@@ -5,8 +5,9 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,7 @@ class InceptionWeights(NamedTuple):
   official: bool
 
 
-def load_inception(path, cache_dir):
+def load_inception(path: str | os.PathLike, cache_dir: Path) -> InceptionWeights:
   """The weights at `path`, or the official ones from the cache or the network.
 
   Args:
@@ -64,12 +65,12 @@ def load_inception(path, cache_dir):
   return InceptionWeights(convert_state_dict(state_dict, path), digest == SHA256)
 
 
-def cached_path(cache_dir):
+def cached_path(cache_dir: Path) -> Path:
   """Where the official file is kept once it is downloaded."""
   return Path(cache_dir).expanduser() / "weights" / FILE_NAME
 
 
-def convert_state_dict(state_dict, source):
+def convert_state_dict(state_dict: Mapping[str, np.ndarray], source: object) -> dict:
   """Parameters of `inception_features` from a state dict name -> array under the official names.
 
   Kernels go from [O, I, H, W] to [H, W, I, O] and batch normalisation (in float64) into kernel
@@ -91,7 +92,7 @@ def convert_state_dict(state_dict, source):
   return params
 
 
-def check_shapes(state_dict, source):
+def check_shapes(state_dict: Mapping[str, Any], source: object) -> None:
   """UserError unless a state dict, read or not, holds the tensors of the network and no others."""
   expected = {"fc.weight": (NUM_CLASSES, NUM_FEATURES), "fc.bias": (NUM_CLASSES,)}
   for name, (height, width, inputs, outputs) in conv_shapes()[0].items():

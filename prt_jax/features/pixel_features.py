@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def pixel_features(images, side):
+def pixel_features(images: jax.Array, side: int) -> jax.Array:
   """Means over a side x side grid of equal cells, flattened.
 
   Args:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def resize_bilinear_tf1(images, size):
+def resize_bilinear_tf1(images: jax.Array, size: tuple[int, int]) -> jax.Array:
   """`tf.image.resize_bilinear(images, size, align_corners=False)` of TensorFlow 1.
 
   Output pixel i samples the input at i * input_size / output_size, from its left edge and not

@@ -1,5 +1,6 @@
 """SqueezeNet 1.1 (Iandola et al. 2016, revision 1.1), a light feature extractor. Its distances are not FID."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ from prt_jax.errors import UserError
 from prt_jax.io.weight_files.npz import open_npz
 from prt_jax.io.weight_files.stored_tensor import read_all
 
+Params = dict[str, dict[str, jax.Array]]  # layer -> {"kernel", "bias"}
 NUM_FEATURES = 512
 MIN_SIZE = 31  # pixels; below, the last pool has no window
 _BGR_MEANS = (103.939, 116.779, 123.68)  # of ImageNet, 0 .. 255: what the weights were trained with
@@ -17,7 +19,7 @@ _POOL_BEFORE_FIRE = (2, 4, 6)
 TAPS = (64, 128, 256, 384, 384, 512, 512)  # channels of `squeezenet_taps`
 
 
-def load_squeezenet(path):
+def load_squeezenet(path: str | os.PathLike) -> Params:
   """Parameters from an .npz with, for each layer, a kernel [H, W, I, O] and a bias [O].
 
   An array belongs to the layer ("conv1", "fire2/squeeze1x1", "fire2/expand1x1", ..) that its
@@ -57,7 +59,7 @@ def load_squeezenet(path):
   }
 
 
-def squeezenet_features(params, images):
+def squeezenet_features(params: Params, images: jax.Array) -> jax.Array:
   """Global average of the last fire module.
 
   Args:
@@ -71,7 +73,7 @@ def squeezenet_features(params, images):
   return jnp.mean(squeezenet_taps(params, images)[-1], axis=(1, 2))
 
 
-def squeezenet_taps(params, images):
+def squeezenet_taps(params: Params, images: jax.Array) -> list[jax.Array]:
   """The seven activations that LPIPS compares: after conv1 and fires 3, 5, 6, 7, 8, 9; each [B, h, w, TAPS[i]]."""
   if min(images.shape[1:3]) < MIN_SIZE:
     raise UserError(

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def user_extractor(name: str) -> Extractor:
     raise UserError(f"{name} is neither a function (images [B,H,W,3] in [0, 1] -> features [B,D]) nor an Extractor")
 
   def features(_, images):
-    values = found(images / np.float32(255))
+    values: Any = found(images / np.float32(255))
     if getattr(values, "ndim", 0) != 2 or len(values) != len(images):
       raise UserError(f"{name} returns shape {getattr(values, 'shape', None)}: it must return features [B,D]")
     return values

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from jax.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
 from prt_jax.io.whole_files import write_whole
@@ -61,7 +62,7 @@ def draw_points(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
   return draw_grid(tiles)
 
 
-def eight_bits(image) -> np.ndarray:
+def eight_bits(image: ArrayLike) -> np.ndarray:
   """Pixels in [0, 1], clipped, as uint8."""
   return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
 

@@ -3,10 +3,10 @@
 import errno
 import os
 import stat
-from typing import BinaryIO
+from io import BufferedReader
 
 
-def open_regular(path: os.PathLike | str) -> BinaryIO:
+def open_regular(path: os.PathLike | str) -> BufferedReader:
   """A file, opened for reading; OSError, which names it, also where it is a pipe, a socket or a device."""
   # Without O_NONBLOCK the open itself would wait for a pipe's writer; to a regular file it means nothing.
   descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -7,7 +7,7 @@ from prt_jax.errors import UserError
 
 
 @jax.jit
-def lipschitz_lower_bound(restored, restored_attacked, delta):
+def lipschitz_lower_bound(restored: jax.Array, restored_attacked: jax.Array, delta: jax.Array) -> jax.Array:
   """K = ||f(y + delta) - f(y)||_2 / ||delta||_2 of each example (paper B's K).
 
   Every pair of inputs bounds the constant from below; an attack's delta makes the bound high.

@@ -4,9 +4,10 @@ It is FID only if the features are those of the FID InceptionV3; otherwise call 
 features' name (`Extractor.distance_name`).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 
@@ -31,10 +32,10 @@ class FeatureStatistics:
 
   def __init__(self):
     self.count = 0
-    self._mean = None  # [D]
-    self._scatter = None  # [D, D], sum of outer products about the mean
+    self._mean = np.zeros(0)  # [D]
+    self._scatter = np.zeros((0, 0))  # [D, D], sum of outer products about the mean
 
-  def update(self, features):
+  def update(self, features: ArrayLike) -> Self:
     """Adds a batch [B, D] of features; returns self. UserError if they do not fit or are not finite."""
     features = _as_features(features)
     if not len(features):
@@ -43,11 +44,11 @@ class FeatureStatistics:
     centred = features - mean
     return self._merge(len(features), mean, centred.T @ centred)
 
-  def merge(self, other):
+  def merge(self, other: "FeatureStatistics") -> Self:
     """Adds all that another accumulator (of another process, say) has seen; returns self."""
     return self._merge(other.count, other._mean, other._scatter) if other.count else self
 
-  def gaussian(self):
+  def gaussian(self) -> Gaussian:
     """The `Gaussian` of all features seen. UserError for fewer than two."""
     if self.count < 2:
       raise UserError(f"a covariance needs at least 2 features, got {self.count}: raise eval.num_examples")
@@ -68,7 +69,7 @@ class FeatureStatistics:
     return self
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: ArrayLike | tuple[ArrayLike, ArrayLike], b: ArrayLike | tuple[ArrayLike, ArrayLike]) -> float:
   """Frechet (Wasserstein-2) distance, squared, between Gaussians fitted to a and b.
 
   ||mean_a - mean_b||^2 + trace(A + B - 2 (A^1/2 B A^1/2)^1/2), which is what FID reports

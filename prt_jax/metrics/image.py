@@ -1,8 +1,11 @@
 """Fidelity of one image to another: PSNR and SSIM, and the same between measurements (consistency)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 from prt_jax.pixels import as_pixels
@@ -13,7 +16,7 @@ _SSIM_SIGMA = 1.5  # pixels
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
-def psnr(a, b):
+def psnr(a: ArrayLike, b: ArrayLike) -> jax.Array:
   """Peak signal-to-noise ratio of each pair of images, peak 1.
 
   Paper A's robustness is `psnr(G(y, z), G(y + delta, z))` (Eq. 9) and its AI-PSNR is
@@ -37,7 +40,7 @@ def _psnr(a, b):
   return -10 * jnp.log10(jnp.mean(jnp.square(a - b), axis=tuple(range(1, a.ndim))))
 
 
-def ssim(a, b):
+def ssim(a: ArrayLike, b: ArrayLike) -> jax.Array:
   """Structural similarity of each pair of images (Wang et al. 2004, Eq. 13), data range 1.
 
   Local moments come from an 11x11 Gaussian window with sigma 1.5 and weights that sum to 1,
@@ -74,7 +77,7 @@ def _ssim(a, b):
   return jnp.mean(luminance * structure, axis=(1, 2, 3))
 
 
-def consistency_psnr(measurement, degraded):
+def consistency_psnr(measurement: ArrayLike, degraded: ArrayLike) -> jax.Array:
   """PSNR between the measurement y and the degraded restoration D(x), [B] in dB.
 
   Paper A counts 45 dB and more as consistent; an exact projection gives inf or rounding.
@@ -87,7 +90,7 @@ def consistency_psnr(measurement, degraded):
   return _psnr(*_pair(degraded, measurement, "consistency_psnr"))
 
 
-def consistency_max_error(measurement, degraded):
+def consistency_max_error(measurement: ArrayLike, degraded: ArrayLike) -> jax.Array:
   """Largest |D(x) - y| over pixels and channels of each example, [B], in units of the peak 1."""
   measurement, degraded = _pair(measurement, degraded, "consistency_max_error")
   return jnp.max(jnp.abs(degraded - measurement), axis=tuple(range(1, degraded.ndim)))
@@ -111,7 +114,6 @@ def _gaussian_blur(images):
   weights = (weights / weights.sum()).tolist()
   for axis in (-3, -2):
     length = images.shape[axis] - _SSIM_WINDOW + 1
-    images = sum(
-      weight * jax.lax.slice_in_dim(images, start, start + length, axis=axis) for start, weight in enumerate(weights)
-    )
+    shifted = [jax.lax.slice_in_dim(images, start, start + length, axis=axis) for start in range(_SSIM_WINDOW)]
+    images = functools.reduce(jnp.add, map(jnp.multiply, weights, shifted))
   return images

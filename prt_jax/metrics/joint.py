@@ -6,6 +6,7 @@ Three estimates of one idea, for small samples, for larger ones, and for images 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 from prt_jax.metrics.frechet import frechet_distance
@@ -14,7 +15,9 @@ from prt_jax.metrics.wasserstein import wasserstein
 _ANNEALING = 0.9  # factor of epsilon from step to step, from the largest cost down to the wanted one
 
 
-def joint_wasserstein(x, y, x_hat, y_hat=None, *, p=1):
+def joint_wasserstein(
+  x: ArrayLike, y: ArrayLike, x_hat: ArrayLike, y_hat: ArrayLike | None = None, *, p: float = 1
+) -> float:
   """W_p between the joint samples (x, y) and (x_hat, y_hat), by exact assignment.
 
   Args:
@@ -33,12 +36,16 @@ def joint_wasserstein(x, y, x_hat, y_hat=None, *, p=1):
   return wasserstein(_joined(x, y), _joined(x_hat, y if y_hat is None else y_hat), p)
 
 
-def joint_sinkhorn(x, y, x_hat, y_hat=None, *, epsilon=None):
+def joint_sinkhorn(
+  x: ArrayLike, y: ArrayLike, x_hat: ArrayLike, y_hat: ArrayLike | None = None, *, epsilon: float | None = None
+) -> float:
   """The Sinkhorn divergence's root, an estimate of W_2, between the joint samples; arguments of joint_wasserstein."""
   return sinkhorn_divergence(_joined(x, y), _joined(x_hat, y if y_hat is None else y_hat), epsilon=epsilon) ** 0.5
 
 
-def joint_frechet_distance(x_features, y_features, x_hat_features, y_hat_features=None):
+def joint_frechet_distance(
+  x_features: ArrayLike, y_features: ArrayLike, x_hat_features: ArrayLike, y_hat_features: ArrayLike | None = None
+) -> float:
   """JFID's form: the Frechet distance between Gaussians of the joined features of image and measurement.
 
   Paper B takes InceptionV3 features and reports the root. Our reading: the two feature vectors of a pair are
@@ -56,7 +63,7 @@ def joint_frechet_distance(x_features, y_features, x_hat_features, y_hat_feature
   return frechet_distance(_joined(x_features, y_features), _joined(x_hat_features, y_hat_features))
 
 
-def sinkhorn_divergence(a, b, *, epsilon=None, num_steps=200):
+def sinkhorn_divergence(a: ArrayLike, b: ArrayLike, *, epsilon: float | None = None, num_steps: int = 200) -> float:
   """Debiased entropic transport cost (Feydy et al. 2019) for the squared Euclidean cost.
 
   OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2, each regularised by epsilon. It is >= 0, 0 for equal samples, and tends to

@@ -5,6 +5,7 @@ elsewhere call them by the features' name. Unlike a Frechet distance they assume
 """
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 
@@ -12,7 +13,9 @@ BLOCK = 1000  # features that are compared at a time, as KID has it
 SIGMA = 10.0  # CMMD's bandwidth
 
 
-def kernel_inception_distance(features, reference, *, block=BLOCK):
+def kernel_inception_distance(
+  features: ArrayLike, reference: ArrayLike, *, block: int = BLOCK
+) -> tuple[float, float | None]:
   """The unbiased estimate of the squared discrepancy for the kernel (a b / D + 1)^3, which may be below 0.
 
   A mean over disjoint blocks, in the order that the features have (Binkowski et al. draw their blocks with
@@ -35,7 +38,9 @@ def kernel_inception_distance(features, reference, *, block=BLOCK):
   return float(np.mean(values)), error
 
 
-def gaussian_discrepancy(features, reference, *, sigma=SIGMA, block=BLOCK):
+def gaussian_discrepancy(
+  features: ArrayLike, reference: ArrayLike, *, sigma: float = SIGMA, block: int = BLOCK
+) -> float:
   """1000 times the squared discrepancy for the kernel exp(-|a - b|^2 / (2 sigma^2)), as CMMD's authors compute it.
 
   Their estimate counts each feature with itself: at least 0, and 0 for equal sets. CLIP's embeddings have norm 1.

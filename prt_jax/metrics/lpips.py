@@ -4,8 +4,12 @@ It is called "LPIPS-style" wherever it is shown: the published LPIPS has a backb
 torchvision's weights, and its learned heads fit that backbone's channels only.
 """
 
+import os
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 from prt_jax.features.squeezenet import TAPS, squeezenet_taps
@@ -16,7 +20,7 @@ from prt_jax.pixels import as_pixels
 _EPSILON = 1e-10
 
 
-def load_lpips_heads(path):
+def load_lpips_heads(path: str | os.PathLike) -> list[jax.Array]:
   """The seven learned channel weights of LPIPS v0.1 "squeeze" (v0.1_squeeze.pth), read without executing the file.
 
   Returns:
@@ -37,7 +41,7 @@ def load_lpips_heads(path):
   return [jnp.asarray(head.reshape(-1), jnp.float32) for head in heads.values()]
 
 
-def lpips_style_distance(params, a, b, heads=None):
+def lpips_style_distance(params: Any, a: ArrayLike, b: ArrayLike, heads: list[jax.Array] | None = None) -> jax.Array:
   """Weighted squared difference of unit-normalised activations, summed over seven layers.
 
   sum over layers of mean over positions of sum over channels w_c (a_c / |a| - b_c / |b|)^2

@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 
@@ -20,7 +21,7 @@ _SPARE = 8  # neighbours kept beyond k, for distances that the bracket cannot te
 _TINY = 1e-30  # absolute part of the bracket, in scaled units: float32 squares may underflow
 
 
-def precision_recall(real, fake, k=3):
+def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
   """Precision and recall of `fake` with respect to `real`, from k nearest neighbours.
 
   A set's manifold is the union of balls around its points; a ball's radius is the distance to
@@ -50,7 +51,7 @@ def precision_recall(real, fake, k=3):
   return precision, recall
 
 
-def density_coverage(real, fake, k=5):
+def density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5) -> tuple[float, float]:
   """Density and coverage of `fake` with respect to `real` (Naeem et al. 2020, Eq. 3-4), from k nearest neighbours.
 
   Both ask the manifold of `real` alone, whose balls are those of precision_recall: an outlier among the fake points has
@@ -250,9 +251,10 @@ def _members(points, norms, blocks, block_norms, radii_below, radii_above, error
   """How many of the points are surely in each ball [all points], and who else may be in it: [A, all points] bool."""
 
   def count(block):
-    lower, upper = _bracket(points, norms, *block[:2], error)
-    surely = upper <= block[2]
-    return surely.sum(0), (lower <= block[3]) & ~surely
+    other_points, other_norms, below, above = block
+    lower, upper = _bracket(points, norms, other_points, other_norms, error)
+    surely = upper <= below
+    return surely.sum(0), (lower <= above) & ~surely
 
   counts, possibly = jax.lax.map(count, (blocks, block_norms, radii_below, radii_above))
   return counts.reshape(-1), jnp.moveaxis(possibly, 0, 1).reshape(len(points), -1)
@@ -261,7 +263,7 @@ def _members(points, norms, blocks, block_norms, radii_below, radii_above, error
 @jax.jit
 def _below(points, norms, blocks, block_norms, thresholds, error):
   """Whether each squared distance [A, all points] may be at most its threshold, by its lower bound."""
-  lower = jax.lax.map(lambda block: _bracket(points, norms, *block, error)[0], (blocks, block_norms))
+  lower = jax.lax.map(lambda block: _bracket(points, norms, block[0], block[1], error)[0], (blocks, block_norms))
   return jnp.moveaxis(lower, 0, 1).reshape(len(points), -1) <= thresholds
 
 

@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 from prt_jax.pixels import as_pixels
 
 
-def per_pixel_std(samples):
+def per_pixel_std(samples: ArrayLike) -> jax.Array:
   """Standard deviation over seeds at each pixel, averaged over the pixels (paper A, Table 1).
 
   The deviation is the one with divisor S - 1: its square does not depend on the number of
@@ -31,7 +32,7 @@ def _per_pixel_std(samples):
   return jnp.mean(jnp.std(samples, axis=0, ddof=1), axis=tuple(range(1, samples.ndim - 1)))
 
 
-def seed_diversity(samples):
+def seed_diversity(samples: ArrayLike) -> jax.Array:
   """Mean distance between two restorations of one measurement: RMSE over all pairs of different seeds.
 
   Unlike `per_pixel_std` it averages a distance between whole images, so it reads as "two draws

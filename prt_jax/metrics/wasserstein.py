@@ -1,11 +1,12 @@
 """Wasserstein distance between two samples of equal size, by exact optimal assignment."""
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from prt_jax.errors import UserError
 
 
-def wasserstein(a, b, p=2):
+def wasserstein(a: ArrayLike, b: ArrayLike, p: float = 2) -> float:
   """W_p between two empirical distributions of N equally weighted points each.
 
   With equal weights an optimal plan is a permutation, so

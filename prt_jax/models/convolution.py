@@ -12,6 +12,7 @@ import os
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -97,7 +98,7 @@ def _bilinear_primitive(name, implementation, transpose_left, transpose_right, b
 
 def _shape(implementation, *avals):
   result = jax.eval_shape(implementation, *avals)
-  return jax.core.ShapedArray(result.shape, result.dtype)
+  return ShapedArray(result.shape, result.dtype)
 
 
 def _batch_convolution(operands, axes):

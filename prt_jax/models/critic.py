@@ -1,6 +1,7 @@
 """The critic: a pre-activation ResNet on images alone (paper A, Table 4)."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,7 @@ class Critic(nn.Module):
   width: int = 16
   residual_scale: float = 0.1
   kernel_init: str = "torch"
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   platform: str | None = None
 
   @nn.compact

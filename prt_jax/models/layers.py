@@ -4,10 +4,11 @@ All are exact rewritings: the parameters and the numbers are those of a plain 3x
 a 2x2 pool, a bilinear upsampling. Arrays are [B, H, W, C]; H and W even where a pool is named.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ class Conv(nn.Module):
   kernel_size: int = 3
   use_bias: bool = True
   kernel_init: str = "torch"
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   platform: str | None = None
   block: Block = PIXEL
   to: Block | None = None
@@ -176,7 +177,7 @@ def average_pool(x: jax.Array, *, strided: bool = False) -> jax.Array:
   """2x2 average pool; strided: as in max_pool."""
   if strided:
     corners = (jax.lax.slice(x, (0, i, j, 0), x.shape, (1, 2, 2, 1)) for i in range(2) for j in range(2))
-    return sum(corners) * 0.25
+    return functools.reduce(jnp.add, corners) * 0.25
   batch, height, width, channels = x.shape
   return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 

@@ -1,9 +1,13 @@
 """The fully connected network of the toy problems, and the two players made of it (paper A, Table 2)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
+from prt_jax.degradations import Degradation
 from prt_jax.models.layers import KERNEL_INITS, bias_init
 from prt_jax.models.players import Players, check_restores
 
@@ -70,7 +74,9 @@ class MLPCritic(nn.Module):
     return MLP((self.width,) * 4 + (1,), self.kernel_init)(x)[:, 0]
 
 
-def players(config, degradation, *, axis_name, platform, dtype) -> Players:
+def players(
+  config: ConfigDict, degradation: Degradation, *, axis_name: str | None, platform: str | None, dtype: Any
+) -> Players:
   """The toys' networks for points, in the form of models/networks.py; in float32, without batch statistics."""
   del axis_name, platform, dtype
   check_restores(config, degradation, "points")

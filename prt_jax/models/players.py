@@ -5,6 +5,7 @@ from typing import NamedTuple
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from prt_jax.degradations import Degradation
 from prt_jax.errors import UserError
 
 
@@ -24,7 +25,7 @@ class Players(NamedTuple):
   seeds_at_once_on_cpu: int = 0
 
 
-def check_restores(config: ConfigDict, degradation, what: str) -> None:
+def check_restores(config: ConfigDict, degradation: Degradation, what: str) -> None:
   """UserError unless the degradation is of `what` the network restores: 'images' or 'points'."""
   found = "images" if len(degradation.image_shape) == 3 else "points"
   if found != what:

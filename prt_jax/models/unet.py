@@ -1,9 +1,13 @@
 """The generator: a U-Net that takes noise at four scales (paper A, Fig. 6)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
+from prt_jax.degradations import Degradation
 from prt_jax.errors import UserError
 from prt_jax.models import blocks
 from prt_jax.models.critic import Critic
@@ -83,7 +87,7 @@ class UNet(nn.Module):
 
   width: int = 24
   kernel_init: str = "torch"
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   axis_name: str | None = None
   use_last_bias: bool = True
   platform: str | None = None
@@ -159,7 +163,9 @@ class UNet(nn.Module):
     return tuple((image_size >> level, image_size >> level, 1) for level in range(LEVELS))
 
 
-def players(config, degradation, *, axis_name, platform, dtype) -> Players:
+def players(
+  config: ConfigDict, degradation: Degradation, *, axis_name: str | None, platform: str | None, dtype: Any
+) -> Players:
   """The paper's networks for images, in the form of models/networks.py."""
   check_restores(config, degradation, "images")
   model, image_size = config.model, config.data.image_size

@@ -5,7 +5,7 @@ both: what a compiler reuses, fuses, pads to tiles or lays out anew is in that r
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prt_jax.plan.compiled_programs import PROGRAMS
 from prt_jax.plan.counts import Work
@@ -80,8 +80,8 @@ class StepEstimate(NamedTuple):
   programs: tuple[str, ...]
 
 
-def nearest(target: Target, step: str, dtype: str, flops: int, field: str) -> Program | None:
-  """The program to scale a field from: of this step and kind of chip; the target's own, of this dtype and of about as
+def nearest(target: Target, step: str, dtype: str, flops: int, field: str) -> Any:
+  """The Program to scale a field from: of this step and kind of chip; the target's own, of this dtype and of about as
   many FLOPs if there are such. None where no program has the field."""
   candidates = [
     program for program in _PROGRAMS

@@ -7,7 +7,7 @@ the batch and no other does, so that each count is a function of the batch size.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal, jaxprs_in_params
@@ -48,7 +48,7 @@ class Work(NamedTuple):
     return max(moment(batch_size) for moment in self.kept)
 
 
-def count(function: Callable, *arguments) -> Work:
+def count(function: Callable, *arguments: Any) -> Work:
   """The work of function(*arguments); the arguments are shapes, with TRACED_BATCH examples where there are some.
 
   Raises:
@@ -56,7 +56,8 @@ def count(function: Callable, *arguments) -> Work:
   """
   jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
   results = {variable for variable in jaxpr.outvars if not isinstance(variable, Literal)}
-  return Work(*_arithmetic(jaxpr, {}), tuple(_kept(jaxpr, results, {})))
+  flops, moved = _arithmetic(jaxpr, {})
+  return Work(flops, moved, tuple(_kept(jaxpr, results, {})))
 
 
 def _arithmetic(jaxpr, known):

@@ -28,8 +28,7 @@ def command(config: ConfigDict, target: str | None, workdir: pathlib.Path) -> st
     jax.config.update("jax_platforms", "cpu")
     return render(plan(config, target, workdir=workdir))
   device = _accelerator()
-  found = known_target(device.device_kind) if device else None
-  if found:
+  if device and (found := known_target(device.device_kind)):
     usable = (device.memory_stats() or {}).get("bytes_limit")
     return render(plan(config, found, num_devices=devices.num_devices(), memory_bytes=usable, workdir=workdir))
   here = f"{device.device_kind} is no target that is known" if device else "no accelerator here"
@@ -48,7 +47,7 @@ def _accelerator():
 def known_target(device_kind: str) -> Target | None:
   """The target that a JAX device is."""
   name = next((name for part, name in DEVICE_NAMES.items() if part in device_kind), None)
-  return targets.TARGETS.get(name)
+  return targets.TARGETS.get(name or "")
 
 
 def render(plan: Plan) -> str:

@@ -3,9 +3,10 @@
 import dataclasses
 import io
 import math
+from typing import Any
 
 COLORS = ("#1b5e9e", "#c4452d", "#2e7d4f", "#8a5a9e", "#b07d1a", "#4a4f57", "#0f8b8d", "#9e3d64")
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "prt_jax", "font.family": "sans-serif", "font.size": 9}
+_SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "prt_jax", "font.family": "sans-serif", "font.size": 9}
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 

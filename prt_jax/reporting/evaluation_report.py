@@ -78,7 +78,7 @@ def make(run: Run, dataset: Dataset, protocol: dict, measured: Measured) -> dict
     "config": json.loads(config.to_json()),
     "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     "hardware": f"{devices.describe()} ({devices.backend()})",
-    "data": {"folder": dataset.folder.name, "train": len(dataset.train), "val": len(dataset.val)},
+    "data": {"folder": pathlib.Path(dataset.folder or "").name, "train": len(dataset.train), "val": len(dataset.val)},
     "seconds": {phase: round(value, 2) for phase, value in measured.seconds.items()},
     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
   }

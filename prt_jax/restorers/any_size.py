@@ -1,6 +1,7 @@
 """Measurements of any size for a restorer that takes some sizes alone: mirrored until they fit, and cut again."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +33,11 @@ def any_size(restorer: Restorer) -> Restorer:
     x = restorer.apply(params, padded, z)
     return x[:, : x.shape[1] * height // rows, : x.shape[2] * width // columns]
 
+  draws: Any = restorer.draw_noise
+
   def draw_noise(keys: jax.Array, measurement_shape, num_seeds: int):
     height, width, channels = measurement_shape
-    return restorer.draw_noise(keys, (*fitting(height, width), channels), num_seeds)
+    return draws(keys, (*fitting(height, width), channels), num_seeds)
 
-  draw = restorer.draw_noise and draw_noise
+  draw = draws and draw_noise
   return dataclasses.replace(restorer, apply=apply, draw_noise=draw, multiple=1, min_side=1, square=False)

@@ -1,5 +1,6 @@
 """Restorers that a command names: a published network, a file by spandrel, a workdir, or package.module:function."""
 
+import os
 import pathlib
 
 from prt_jax.errors import UserError
@@ -11,8 +12,8 @@ DEFAULT_SCALE = 4  # of networks whose file does not say it
 
 
 def load_restorer(
-  name: str, *, checkpoint=None, scale: int | None = None, key: str | None = None, res_scale: float | None = None,
-  device: str | None = None,
+  name: str, *, checkpoint: str | os.PathLike | None = None, scale: int | None = None, key: str | None = None,
+  res_scale: float | None = None, device: str | None = None,
 ) -> Restorer:
   """The restorer that --restorer=NAME means.
 

@@ -13,11 +13,12 @@ from prt_jax.errors import UserError, quote
 from prt_jax.io.json_files import read_object
 from prt_jax.precision import MEASURING
 from prt_jax.restorers.restorer import Restorer
-from prt_jax.training import posterior
+from prt_jax.training import trained_estimator
 from prt_jax.training.checkpoints import Checkpoints, check_workdir, complete_config
-from prt_jax.training.gan import Game, draw_noise, empty_state, make_game
-from prt_jax.training.posterior import Weights
+from prt_jax.training.estimator import draw_noise
+from prt_jax.training.gan import Game, empty_state, make_game
 from prt_jax.training.state import TrainState
+from prt_jax.training.trained_estimator import Weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,11 +112,14 @@ def run_restorer(game: Game, weights: Weights, name: str) -> Restorer:
   """
 
   def apply(weights, y, z):
-    return posterior.make_restore(game, weights)(y, z if game.config.model.stochastic else posterior.no_noise(game, y))
+    if not game.config.model.stochastic:
+      z = trained_estimator.no_noise(game, y)
+    return trained_estimator.make_restore(game, weights)(y, z)
 
   def apply_seeds(weights, y, z):
-    z = z if game.config.model.stochastic else jax.tree.map(lambda leaf: leaf[None], posterior.no_noise(game, y))
-    return posterior.restore_seeds(game, weights, y, z)
+    if not game.config.model.stochastic:
+      z = jax.tree.map(lambda leaf: leaf[None], trained_estimator.no_noise(game, y))
+    return trained_estimator.restore_seeds(game, weights, y, z)
 
   @functools.partial(jax.jit, static_argnums=(1, 2))
   def draw(keys, measurement_shape, num_seeds):

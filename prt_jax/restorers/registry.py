@@ -1,6 +1,7 @@
 """The restorers that --restorer can name."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from prt_jax.degradations.bicubic import reduction_norm
 from prt_jax.errors import UserError
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers.bicubic import BICUBIC, bicubic_downsample
-from prt_jax.restorers.networks.architecture import Architecture, Stored, load_params, mismatch
+from prt_jax.restorers.networks.architecture import Architecture, StateDict, load_params, mismatch
 from prt_jax.restorers.networks.carn import CARN_M
 from prt_jax.restorers.networks.compact import COMPACT
 from prt_jax.restorers.networks.edsr import EDSR
@@ -37,7 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def recognise(state: Stored) -> str:
+def recognise(state: StateDict) -> str:
   """The flags that load a state dict as one of ARCHITECTURES, "--restorer=imdn --scale=4"; "" where it is none."""
   for name, architecture in ARCHITECTURES.items():
     for scale in architecture.scales if architecture is not BICUBIC else ():
@@ -47,7 +48,7 @@ def recognise(state: Stored) -> str:
 
 
 def load_network(
-  name: str, checkpoint, scale: int, key: str | None = None, res_scale: float | None = None
+  name: str, checkpoint: str | os.PathLike | None, scale: int, key: str | None = None, res_scale: float | None = None
 ) -> Restorer:
   """A published network with a checkpoint's weights.
 
@@ -74,10 +75,10 @@ def load_network(
     params = load_params(architecture, checkpoint, scale, key)
   if res_scale is not None:
     params = params | {"res_scale": jnp.float32(res_scale)}
-  note = architecture.note(params)
+  note, noise_shapes = architecture.note(params), architecture.noise_shapes or (lambda _: ())
 
   def draw_noise(keys, measurement_shape, num_seeds):
-    z = sample_noise(keys, architecture.noise_shapes(measurement_shape), num_seeds)
+    z = sample_noise(keys, noise_shapes(measurement_shape), num_seeds)
     return jax.tree.map(lambda noise: architecture.noise_std * noise, z)
 
   def apply(params, y, z):

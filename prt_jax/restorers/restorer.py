@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prt_jax.errors import UserError
 from prt_jax.programs import is_eager
@@ -87,7 +88,7 @@ class Restorer:
     return self.draw_noise(keys, measurement_shape, num_seeds)
 
   def draws(
-    self, examples: jax.Array, numbers: Sequence[int], measurement_shape: tuple[int, ...], seed: int = 0
+    self, examples: jax.Array | np.ndarray, numbers: Sequence[int], measurement_shape: tuple[int, ...], seed: int = 0
   ) -> Any:
     """The numbered draws of Z of each example, leaves [S, B, ...]: a function of (seed, number, example) alone.
 
@@ -103,7 +104,7 @@ class Restorer:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *draws)
 
 
-def evaluation_keys(stream: Stream, number: int, examples: jax.Array, seed: int = 0) -> jax.Array:
+def evaluation_keys(stream: Stream, number: int, examples: jax.Array | np.ndarray, seed: int = 0) -> jax.Array:
   """Typed keys [B] of all that measures: number tells draws, or attack starts, of one stream apart.
 
   They are the same in every run, so that two restorers meet the same measurements, noise and starts.
@@ -141,7 +142,7 @@ class _Untraced:
     return self._apply(params, y, z)
 
 
-def _without_params(function, takes_noise):
+def _without_params(function: Callable, takes_noise: bool) -> Callable[[Any, jax.Array, Any], jax.Array]:
   """apply(params, y, z) of a function of y, or of (y, z)."""
 
   def apply(params, y, z):
@@ -151,7 +152,9 @@ def _without_params(function, takes_noise):
   return apply
 
 
-def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degrade=None) -> Restorer:
+def as_restorer(
+  function: Any, *, name: str | None = None, draw_noise: Callable | None = None, degrade: Callable | None = None
+) -> Restorer:
   """Anything that restores, as a Restorer.
 
   Args:
@@ -178,10 +181,10 @@ def as_restorer(function: Any, *, name: str | None = None, draw_noise=None, degr
     restorer = any_size(from_descriptor(function))
     own = {"name": name, "degradation": degrade and FunctionDegradation(degrade)}
     return dataclasses.replace(restorer, **{field: value for field, value in own.items() if value})
-  name = name or getattr(function, "__name__", type(function).__name__)
-  inner = function.func if isinstance(function, functools.partial) else function
+  name = str(name or getattr(function, "__name__", type(function).__name__))
+  inner: Any = function.func if isinstance(function, functools.partial) else function
   is_module = type(inner).__module__.startswith("torch.") or hasattr(inner, "state_dict")
-  needed, possible = _positional_arguments(function.forward if inner is function and is_module else function)
+  needed, possible = _positional_arguments(inner.forward if inner is function and is_module else function)
   if possible == 0:
     raise UserError(f"{name} takes no argument: give what it returns, if that is a function of y [B,h,w,3]")
   if needed > (1 if draw_noise is None else 2):

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from prt_jax.restorers.torchvision_operators import import_torchvision
 _PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.", "net_g.")  # of what trainers wrap a network in
 
 
-def load_spandrel(checkpoint, key: str | None = None, device: str | None = None) -> Restorer:
+def load_spandrel(checkpoint: str | os.PathLike | None, key: str | None = None, device: str | None = None) -> Restorer:
   """The network in a file, computed in float32.
 
   Args:

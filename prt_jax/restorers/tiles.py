@@ -78,7 +78,7 @@ def tiled(restorer: Restorer, tile: int, halo: int, *, shows_progress: bool = Fa
     places = list(windows(*y.shape[1:3]))
     bar = tqdm(places, "tiles", leave=False, disable=None if shows_progress and len(places) > 1 else True)
     for rows, columns in bar:
-      part = np.asarray(run(params, y[_read(rows, columns)], None))
+      part = np.asarray(run(params, jnp.asarray(y[_read(rows, columns)]), None))
       if x is None:
         scale = part.shape[1] // rows.size
         x = np.empty((len(y), scale * y.shape[1], scale * y.shape[2], part.shape[-1]), np.float32)
@@ -150,7 +150,7 @@ def receptive_field(restorer: Restorer) -> Field:
   """How far a restorer sees, from the gradients of its central pixels on random measurements."""
   for side in _PROBE_SIDES:
     side = -(-side // restorer.multiple) * restorer.multiple
-    slopes = sum(_slopes(restorer, side, number) for number in range(PROBES))
+    slopes = np.sum([_slopes(restorer, side, number) for number in range(PROBES)], 0)
     distance = np.abs(np.arange(side) - side // 2)
     distance = np.maximum(distance[:, None], distance)
     radius = int(distance[slopes > 0].max(initial=0))

@@ -97,7 +97,7 @@ class TorchRestorer:
     """The module in evaluation mode; each part of it is in its own again afterwards."""
     modes = [(part, part.training) for part in self._weights.modules()] if self._weights is not None else []
     try:
-      if modes:
+      if self._weights is not None:
         self._weights.eval()
       yield
     finally:

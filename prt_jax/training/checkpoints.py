@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -166,7 +167,8 @@ class Checkpoints:
       logging.warning("checkpoint %s cannot be read: %s", path, reason)
       raise Damaged(reason) from error
     key = template.key
-    return serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree)).replace(key=key)
+    state: Any = serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree))
+    return state.replace(key=key)
 
   def _seal(self) -> None:
     """Called when a checkpoint's files are written, before its folder gets its name: adds their digests."""

@@ -6,7 +6,8 @@ argument and are pure.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,9 @@ from prt_jax.degradations import Degradation, make_degradation
 from prt_jax.errors import UserError
 from prt_jax.models import NETWORKS
 from prt_jax.models.formulations import Formulation, formulation_of
-from prt_jax.models.layers import KERNEL_INITS, repeat_for_seeds
+from prt_jax.models.layers import KERNEL_INITS
 from prt_jax.precision import PRECISIONS
-from prt_jax.randomness import DISTRIBUTIONS, Stream, sample_noise, zero_noise
+from prt_jax.randomness import DISTRIBUTIONS, Stream, zero_noise
 from prt_jax.training.state import TrainState
 
 # Options of XLA's CPU compiler for a program that runs once.
@@ -113,7 +114,7 @@ def make_game(
   check_choice("model.noise", model.noise, DISTRIBUTIONS)
   check_choice("attack.batch_norm", config.attack.batch_norm, ("batch", "frozen"))
   schedule = optax.piecewise_constant_schedule(
-    optim.learning_rate, dict.fromkeys(tuple(optim.decay_steps), optim.decay_factor)
+    optim.learning_rate, {int(step): float(optim.decay_factor) for step in optim.decay_steps}
   )
   degradation = make_degradation(config.degradation, config.data.image_size)
   players = NETWORKS[model.kind](
@@ -135,7 +136,7 @@ def make_game(
   )
 
 
-def check_choice(field: str, value: str, choices) -> None:
+def check_choice(field: str, value: str, choices: Collection[str]) -> None:
   """UserError unless value is one of choices."""
   if value not in choices:
     raise UserError(f"{field}={value!r} is unknown: choose one of {', '.join(choices)}")
@@ -201,99 +202,8 @@ def _check_shapes(game, y, output, logits):
     raise UserError(f"{kind}: its critic gives {logits.shape} for one example: give one logit an example, [B]")
 
 
-@functools.partial(jax.jit, static_argnames=("game", "train"))
-def restore(
-  game: Game, params: Any, batch_stats: Any, y: jax.Array, z: tuple[jax.Array, ...], *, train: bool
-) -> tuple[jax.Array, Any]:
-  """The consistent estimator: the generator's output projected onto the images that agree with y.
-
-  Args:
-    y: measurements [B, ...].
-    z: one draw of the noise, leaves [B, ...].
-    train: normalise by the batch's statistics; False: by the running averages.
-
-  Returns:
-    ([B,H,W,3], the batch statistics after this pass; unchanged where train is False).
-  """
-  begun, batch_stats = begin(game, params, batch_stats, y, train=train)
-  return complete(game, params, batch_stats, begun, z, train=train)
-
-
-class Begun(NamedTuple):
-  """A restoration that has seen no noise yet: what the generator's stem gives (the network input, where it has none),
-  and y [B, ...], which project needs."""
-
-  features: Any
-  y: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames=("game", "train"))
-def begin(game: Game, params: Any, batch_stats: Any, y: jax.Array, *, train: bool) -> tuple[Begun, Any]:
-  """The part of restore that all draws of the noise share, and the batch statistics after it."""
-  features = game.degradation.network_input(y)
-  if _has_stem(game.generator):
-    features, batch_stats = _apply(game.generator, params, batch_stats, "stem", features, train=train)
-  return Begun(features, y), batch_stats
-
-
-@functools.partial(jax.jit, static_argnames=("game", "train"))
-def complete(
-  game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
-) -> tuple[jax.Array, Any]:
-  """The rest of restore for one draw z of the noise, with the results of restore."""
-  method = "complete" if _has_stem(game.generator) else "__call__"
-  x, batch_stats = _apply(game.generator, params, batch_stats, method, begun.features, z, train=train)
-  return game.degradation.project(x, begun.y), batch_stats
-
-
-@functools.partial(jax.jit, static_argnames=("game", "train"))
-def complete_seeds(
-  game: Game, params: Any, batch_stats: Any, begun: Begun, z: tuple[jax.Array, ...], *, train: bool
-) -> tuple[jax.Array, Any]:
-  """complete under vmap over the draws of the noise, computed as suits the device: z [S,B,...] -> [S,B,H,W,3].
-
-  Where train, each of the batch statistics has a leading S as well.
-  """
-  if not game.formulation.merges_seeds or not hasattr(game.generator, "num_seeds"):
-    one = functools.partial(complete, game, params, batch_stats, begun, train=train)
-    return jax.vmap(one, out_axes=(0, 0 if train else None))(z)
-  num_seeds = len(z[0])
-  generator = game.generator.clone(num_seeds=num_seeds)
-  merged = tuple(noise.reshape(-1, *noise.shape[2:]) for noise in z)
-  x, after = _apply(generator, params, batch_stats, "complete", begun.features, merged, train=train)
-  if train:  # the stem's are left as they were: the same for all draws
-
-    def for_seeds(after, before):
-      return after if after.ndim > before.ndim else jnp.broadcast_to(before, (num_seeds, *before.shape))
-
-    batch_stats = jax.tree.map(for_seeds, after, batch_stats)
-  x = game.degradation.project(x, repeat_for_seeds(begun.y, num_seeds))
-  return x.reshape(num_seeds, -1, *x.shape[1:]), batch_stats
-
-
-def _has_stem(generator):
-  return hasattr(generator, "stem") and hasattr(generator, "complete")
-
-
-def _apply(generator, params, batch_stats, method, *inputs, train):
-  variables = {"params": params, "batch_stats": batch_stats}
-  if not train:
-    return generator.apply(variables, *inputs, train=False, method=method), batch_stats
-  outputs, updates = generator.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
-  return outputs, updates.get("batch_stats", batch_stats)
-
-
-def draw_noise(game: Game, keys: jax.Array, num_seeds: int) -> tuple[jax.Array, ...]:
-  """S draws of Z an example, leaves [S, B, ...]: by model.noise times model.noise_scale, or zeros for a deterministic
-  model. keys: [B]."""
-  model = game.config.model
-  if not model.stochastic:
-    return zero_noise(keys.shape[0], game.noise_shapes, num_seeds)
-  z = sample_noise(keys, game.noise_shapes, num_seeds, model.noise)
-  return jax.tree.map(lambda draws: model.noise_scale * draws, z)
-
-
 @functools.partial(jax.jit, static_argnames="game")
 def judge(game: Game, params: Any, x: jax.Array) -> jax.Array:
   """The critic's logits [B] of images (or points) x [B, ...]."""
-  return game.critic.apply({"params": params}, x)
+  logits: Any = game.critic.apply({"params": params}, x)
+  return logits

@@ -87,11 +87,11 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
       claim_data(workdir, dataset)
     processes.check_shared(workdir, step)
     checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
-    state = state if step else init_state(game)
+    state = state if state is not None and step else init_state(game)
     return _train(Training(game, schedule, dataset, workdir, checkpoints), state, step)
 
 
-def writing(workdir: pathlib.Path):
+def writing(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   """The lock of a run's workdir, held by the one process that writes there."""
   return one_writer(workdir) if devices.is_primary() else contextlib.nullcontext()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from prt_jax.io.pictures import STD_GAIN, draw_grid, draw_points
 from prt_jax.pixels import as_float
-from prt_jax.training import posterior
+from prt_jax.training import trained_estimator
 from prt_jax.training.gan import Game
 from prt_jax.training.state import TrainState
 
@@ -24,11 +24,11 @@ def make_progress_picture(game: Game, validation: np.ndarray) -> Callable[[Train
     examples, draw = validation[:PROGRESS_ROWS], draw_grid
   else:
     columns, examples, draw = make_sample_columns(game, 1), validation[:PROGRESS_POINTS], draw_points
-  examples = as_float(examples, "validation examples")
+  examples = np.asarray(as_float(examples, "validation examples"))
   return lambda state: draw(columns(state, examples))
 
 
-def make_sample_columns(game: Game, num_seeds: int):
+def make_sample_columns(game: Game, num_seeds: int) -> Callable[[TrainState, np.ndarray], list[tuple[str, np.ndarray]]]:
   """A function (state, images [B,H,W,3] float32) -> [(title, [B,H,W,3]), ...] with one compiled program behind it.
 
   Columns: original, network input, num_seeds restorations, their per-pixel std. The restorations are
@@ -38,9 +38,9 @@ def make_sample_columns(game: Game, num_seeds: int):
   @jax.jit
   def restore_all(state: TrainState, images: jax.Array):
     examples = jnp.arange(len(images))
-    y = posterior.measure(game, images, examples)
-    restore = posterior.make_restore(game, posterior.Weights.of(state))
-    z = posterior.draw(game, examples, range(num_seeds))
+    y = trained_estimator.measure(game, images, examples)
+    restore = trained_estimator.make_restore(game, trained_estimator.Weights.of(state))
+    z = trained_estimator.draw(game, examples, range(num_seeds))
     return game.degradation.network_input(y), jax.vmap(restore, (None, 0))(y, z)
 
   def columns(state, images):

@@ -26,7 +26,7 @@ class TrainState(struct.PyTreeNode):
   generator_optimizer: Any
   critic_optimizer: Any
   interval: dict[str, tuple[jax.Array, jax.Array]]
-  key: jax.Array
+  key: Any
 
   def on_host(self) -> "TrainState":
     """The same state with its arrays on the host; its key as it is."""

@@ -6,6 +6,7 @@ examples and gradients are averaged over the axis, so that the result is the glo
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from prt_jax.devices import over_devices
 from prt_jax.metrics.image import psnr
 from prt_jax.precision import multiplying
 from prt_jax.randomness import Stream, example_keys
-from prt_jax.training.gan import Game, begin, complete_seeds, draw_noise, judge, restore
+from prt_jax.training.estimator import begin, complete_seeds, draw_noise, restore
+from prt_jax.training.gan import Game, judge
 from prt_jax.training.state import TrainState
 
 Scalars = dict[str, jax.Array]
@@ -29,7 +31,7 @@ def global_examples(game: Game, batch_size: int) -> jax.Array:
   return first + jnp.arange(batch_size)
 
 
-def average(game: Game, tree):
+def average(game: Game, tree: Any) -> Any:
   """The mean over devices, where there is an axis of them."""
   return tree if game.axis_name is None else jax.lax.pmean(tree, game.axis_name)
 
@@ -208,7 +210,7 @@ def training_cycles(game: Game, state: TrainState, batches: jax.Array) -> TrainS
 
 
 def make_train_step(
-  game: Game, *, robust: bool, devices: Sequence[jax.Device] | None = None
+  game: Game, *, robust: bool, devices: Sequence | None = None
 ) -> Callable[[TrainState, jax.Array], TrainState]:
   """The composed step on all devices: (state, batch [devices,B,...]) -> state; the state is donated."""
   step = functools.partial(training_step, game, robust=robust)
@@ -216,7 +218,7 @@ def make_train_step(
 
 
 def make_train_cycles(
-  game: Game, devices: Sequence[jax.Device] | None = None
+  game: Game, devices: Sequence | None = None
 ) -> Callable[[TrainState, jax.Array], TrainState]:
   """Whole cycles in one dispatch: (state, batches [devices,n,B,...]) -> state; the state is donated."""
   cycles = functools.partial(training_cycles, game)

@@ -126,7 +126,7 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
   The second by a file with a session's start, which is all that purge_step was in TensorFlow 1; TensorFlow 2's writers
   have none. It must sort between the earlier files and the next: their names have the seconds of their creation.
   """
-  from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+  from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
   from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
   def is_kept(record):

@@ -162,7 +162,7 @@ class Viewer:
         self.restorer.restore, y, z, key, num_outputs=num_outputs, min_input_psnr=min_input_psnr, num_steps=num_steps
       )
     found = np.clip(np.asarray(found), 0, 1)
-    distances = pairwise_distances(found)
+    distances = pairwise_distances(jnp.asarray(found))
     images = [("of the measurement itself", found[0])]
     images += [(f"alternative {number}", x) for number, x in enumerate(found[1:], start=1)]
     numbers = [

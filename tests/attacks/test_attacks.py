@@ -23,7 +23,8 @@ from prt_jax.attacks import (
   to_sphere,
 )
 from prt_jax.models.layers import Conv
-from prt_jax.training.gan import draw_noise, init_state, make_game, restore
+from prt_jax.training.estimator import draw_noise, restore
+from prt_jax.training.gan import init_state, make_game
 
 MATRIX = np.diag([5.0, 1.0, 0.5, 0.1]).astype(np.float32)
 

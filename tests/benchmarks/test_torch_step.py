@@ -8,7 +8,8 @@ import pytest
 
 from prt_jax.errors import UserError
 from prt_jax.randomness import Stream, example_keys, normal
-from prt_jax.training.gan import draw_noise, init_state, make_game
+from prt_jax.training.estimator import draw_noise
+from prt_jax.training.gan import init_state, make_game
 from prt_jax.training.step import critic_step, generator_step
 from tests import tiny
 

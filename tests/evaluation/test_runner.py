@@ -17,9 +17,10 @@ from prt_jax.randomness import Stream
 from prt_jax.restorers import Restorer
 from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.restorer import evaluation_keys
-from prt_jax.training import posterior
-from prt_jax.training.gan import begin, complete, init_state, make_game
-from prt_jax.training.posterior import Weights
+from prt_jax.training import trained_estimator
+from prt_jax.training.estimator import begin, complete
+from prt_jax.training.gan import init_state, make_game
+from prt_jax.training.trained_estimator import Weights
 from tests import tiny
 
 GAIN = jnp.array([1.0, 2.0, 3.0])  # of the three channels
@@ -211,12 +212,12 @@ def test_draws_go_the_nets_own_way_and_are_the_same(platform, images):
   game = make_game(tiny.get_config(), platform=platform)
   weights = Weights.of(init_state(game))
   y = game.degradation.clean(images)
-  z = posterior.draw(game, jnp.arange(4), range(3))
-  ours = posterior.restore_seeds(game, weights, y, z)
+  z = trained_estimator.draw(game, jnp.arange(4), range(3))
+  ours = trained_estimator.restore_seeds(game, weights, y, z)
   begun, _ = begin(game, *weights, y, train=False)
   for number, draw in enumerate(ours):
     one = jax.tree.map(lambda leaf, number=number: leaf[number], z)
-    np.testing.assert_allclose(draw, posterior.make_restore(game, weights)(y, one), atol=2e-5)
+    np.testing.assert_allclose(draw, trained_estimator.make_restore(game, weights)(y, one), atol=2e-5)
     np.testing.assert_allclose(draw, complete(game, *weights, begun, one, train=False)[0], atol=2e-5)
   restorer = run_restorer(game, weights, "tiny")
   np.testing.assert_array_equal(restorer.apply_seeds(weights, y, z), ours)

@@ -12,7 +12,7 @@ from prt_jax.errors import UserError
 from prt_jax.features.extractors import make_extractor
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.posterior import Weights
+from prt_jax.training.trained_estimator import Weights
 from tests.conftest import CACHE
 
 RESULTS = (

@@ -12,7 +12,8 @@ from prt_jax.attacks import ascend
 from prt_jax.models import Critic, blocks
 from prt_jax.models.critic import level_blocks
 from prt_jax.models.layers import average_pool, convolve, max_pool, upsample_bilinear
-from prt_jax.training.gan import begin, complete, complete_seeds, draw_noise, init_state, make_game
+from prt_jax.training.estimator import begin, complete, complete_seeds, draw_noise
+from prt_jax.training.gan import init_state, make_game
 from prt_jax.training.step import generator_step
 from tests import tiny
 

@@ -17,7 +17,8 @@ from prt_jax.io import pictures
 from prt_jax.randomness import example_keys
 from prt_jax.restorers.by_name import load_restorer
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
-from prt_jax.training.gan import draw_noise, init_state, make_game, restore
+from prt_jax.training.estimator import draw_noise, restore
+from prt_jax.training.gan import init_state, make_game
 from prt_jax.training.step import generator_step, make_train_step, training_step
 from tests.commands import run
 

@@ -7,6 +7,8 @@ cost more memory than the file has bytes. A tensor is read once its shape has be
 import functools
 import json
 import math
+import os
+from typing import BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -22,12 +24,12 @@ _DTYPES = {
 _MAX_HEADER_BYTES = 4 << 20  # some twenty thousand tensors
 
 
-def begins_like_one(start):
+def begins_like_one(start: bytes) -> bool:
   """Whether the first 9 bytes of a file are a length and the opening of a JSON object."""
   return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _MAX_HEADER_BYTES
 
 
-def index(file, path) -> dict[str, StoredTensor]:
+def index(file: BinaryIO, path: str | os.PathLike) -> dict[str, StoredTensor]:
   """The tensors of an open file by name, in the order of their bytes, not read yet.
 
   Raises:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class StoredTensor(NamedTuple):
     return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_all(tensors: Mapping[str, StoredTensor], source) -> dict[str, np.ndarray]:
+def read_all(tensors: Mapping[str, StoredTensor], source: object) -> dict[str, np.ndarray]:
   """The arrays of a network's weights, all of them numbers.
 
   Args:
@@ -63,7 +63,7 @@ def read_all(tensors: Mapping[str, StoredTensor], source) -> dict[str, np.ndarra
   return arrays
 
 
-def read_exactly(stream: BinaryIO, size: int) -> bytearray:
+def read_exactly(stream: IO[bytes], size: int) -> bytearray:
   """So many bytes of a stream; Damaged where it ends before."""
   content = bytearray()
   while len(content) < size:

@@ -32,7 +32,7 @@ _MAX_ENTRIES = 1_000_000  # of all dicts and lists, each counted as often as it 
 _MAX_RATIO, _FREE_BYTES = 8, 64 << 20
 
 
-def load_state_dict(path, key=None):
+def load_state_dict(path: str | os.PathLike, key: str | None = None) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint written by `torch.save`, or of a .safetensors file, as numpy arrays.
 
   Nothing of the file is executed, so a checkpoint from anywhere may be opened.
@@ -55,7 +55,7 @@ def load_state_dict(path, key=None):
 
 
 @contextlib.contextmanager
-def open_state_dict(path, key=None) -> Iterator[dict[str, StoredTensor]]:
+def open_state_dict(path: str | os.PathLike, key: str | None = None) -> Iterator[dict[str, StoredTensor]]:
   """load_state_dict, with the tensors still in the file: dict name -> StoredTensor, to be read within the block."""
   path = Path(path).expanduser()
   with contextlib.ExitStack() as stack:

@@ -9,7 +9,8 @@ takes time in proportion.
 import io
 import pickle
 from collections import OrderedDict
-from typing import BinaryIO, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -76,7 +77,7 @@ class Refused(Exception):
   """The file asks for something that is not a tensor."""
 
 
-def load(file: BinaryIO):
+def load(file: BinaryIO) -> Any:
   """What the next pickle of a file holds, its tensors as `Tensor`s; the file is then behind it.
 
   Raises:
@@ -100,6 +101,9 @@ def load(file: BinaryIO):
 # Python's machine, not C's, which is pickle.Unpickler: that one sets memory aside for whatever number a pickle names,
 # and hashes whatever stands as a key, which a few hundred bytes of nested tuples can make endless.
 class _Unpickler(pickle._Unpickler):
+  stack: list  # typeshed knows of none of the three
+  append: Callable[[Any], None]
+  pop_mark: Callable[[], list]
   dispatch: ClassVar[dict] = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in _OPCODES}
 
   def find_class(self, module, name):

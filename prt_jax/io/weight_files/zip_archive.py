@@ -3,7 +3,8 @@
 import functools
 import io
 import zipfile
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import IO
 
 from prt_jax.io.weight_files.stored_tensor import Damaged, read_exactly
 
@@ -19,7 +20,7 @@ class _WithSmallDirectory(io.BufferedReader):
     return super().read(size)
 
 
-def open_archive(file: BinaryIO) -> zipfile.ZipFile:
+def open_archive(file: io.BufferedReader) -> zipfile.ZipFile:
   """The archive in an open file; Damaged where it is none."""
   try:
     return zipfile.ZipFile(_WithSmallDirectory(file.raw))
@@ -27,7 +28,7 @@ def open_archive(file: BinaryIO) -> zipfile.ZipFile:
     raise Damaged("its zip directory is missing") from None
 
 
-def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
   """A member, to be read a block at a time; Damaged where that would not bound the memory it takes."""
   # torch.save and np.savez store or deflate; what is packed in another way is unpacked whole, whatever it comes to.
   if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -40,7 +41,7 @@ def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytearray:
   return find_member(archive, name, size)()
 
 
-def find_member(archive: zipfile.ZipFile, name: str, size: int):
+def find_member(archive: zipfile.ZipFile, name: str, size: int) -> Callable[[], bytearray]:
   """read_member, as a function to be called later; the size that the member claims is compared now."""
   member = archive.getinfo(name)
   if member.file_size != size:

@@ -4,8 +4,9 @@ The file is read by features/torch_checkpoint.py: nothing in it is executed.
 """
 
 import dataclasses
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.errors import UserError
-from prt_jax.io.weight_files.stored_tensor import StoredTensor, read_all
+from prt_jax.io.weight_files.stored_tensor import read_all
 from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
 from prt_jax.restorers.networks.torch_layers import Params
 
-StateDict = dict[str, np.ndarray]
-Stored = Mapping[str, StoredTensor | np.ndarray]  # a state dict whose shapes are known: it may not be read yet
+StateDict = dict[str, Any]  # of arrays, or of StoredTensors, whose shapes are known before they are read
 Shapes = dict[str, tuple[int, ...]]
 _MAX_PARTS = 100  # of a file in which a network is looked for, each a comparison of all of it
 
@@ -43,7 +43,7 @@ class Architecture:
 
   title: str
   scales: tuple[int, ...]
-  shapes: Callable[[Stored, int], Shapes]
+  shapes: Callable[[StateDict, int], Shapes]
   apply: Callable[[Params, jax.Array, Any, int], jax.Array]
   prepare: Callable[[StateDict], StateDict] = lambda state: state
   noise_shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]] | None = None
@@ -52,7 +52,7 @@ class Architecture:
   note: Callable[[Params], str] = lambda params: ""
 
 
-def load_params(architecture: Architecture, path, scale: int, key: str | None = None) -> Params:
+def load_params(architecture: Architecture, path: str | os.PathLike, scale: int, key: str | None = None) -> Params:
   """A checkpoint's tensors as the architecture's parameters.
 
   Args:
@@ -80,7 +80,7 @@ def load_params(architecture: Architecture, path, scale: int, key: str | None = 
     raise UserError(f"{path} holds a matrix that has no inverse ({error}): get the file again") from error
 
 
-def unwrap(architecture: Architecture, state: Stored, scale: int, path) -> Stored:
+def unwrap(architecture: Architecture, state: StateDict, scale: int, path: str | os.PathLike) -> StateDict:
   """The network's own tensors, where it was saved as a part of something: of DataParallel (module.), of torch.compile
   (_orig_mod.), of a trainer that has it as model, generator, net_g, ... and may have others beside it.
 
@@ -102,13 +102,13 @@ def unwrap(architecture: Architecture, state: Stored, scale: int, path) -> Store
   return inner[chosen[0]] if len(chosen) == 1 else state
 
 
-def check_state(architecture: Architecture, state: Stored, scale: int, path) -> None:
+def check_state(architecture: Architecture, state: StateDict, scale: int, path: str | os.PathLike) -> None:
   """UserError unless the state dict holds the architecture's tensors and no others."""
   if difference := mismatch(architecture, state, scale):
     raise UserError(f"{path} is not {architecture.title} x{scale}: {difference}")
 
 
-def mismatch(architecture: Architecture, state: Stored, scale: int) -> str:
+def mismatch(architecture: Architecture, state: StateDict, scale: int) -> str:
   """The first tensor in which a state dict is not the architecture's, in words; "" where it is."""
   expected = architecture.shapes(state, scale)
   for name, shape in expected.items():
@@ -138,12 +138,12 @@ def conv_shapes(name: str, out_channels: int, in_channels: int, size: int = 3, *
   return kernel | {f"{name}.bias": (out_channels,)} if bias else kernel
 
 
-def length(state: Stored, name: str, axis: int, default: int) -> int:
+def length(state: StateDict, name: str, axis: int, default: int) -> int:
   """A tensor's length along an axis; default where the state dict has no such tensor."""
   return state[name].shape[axis] if name in state and state[name].ndim > axis else default
 
 
-def count(state: Stored, pattern: str, default: int) -> int:
+def count(state: StateDict, pattern: str, default: int) -> int:
   """How many blocks a state dict numbers: 1 + the largest number that pattern captures; default where it has none.
 
   Never more than it has tensors: a name alone could otherwise ask for any number of blocks.

@@ -3,16 +3,18 @@
 One checkpoint holds the upsamplers of x2, x3 and x4.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, length
-from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, pixel_shuffle
 
 _BRANCHES = {2: (("up2.body.0", 2),), 3: (("up3.body.0", 3),), 4: (("up4.body.0", 2), ("up4.body.3", 2))}
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   del scale
   width = length(state, "entry.weight", 0, 64)
@@ -35,7 +37,7 @@ def _fusion_shapes(prefix, width):
   return shapes[0] | shapes[1] | shapes[2]
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   x = conv(params, "entry", conv(params, "sub_mean.shifter", y))

@@ -4,11 +4,15 @@ Plain convolutions at low resolution, then pixel shuffle on top of the replicate
 realesr-animevideov3 and realesr-general-x4v3 are such checkpoints.
 """
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle, prelu, upsample_nearest
+from typing import Any
+
+import jax
+
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, pixel_shuffle, prelu, upsample_nearest
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   width = length(state, "body.0.weight", 0, 64)
   last = count(state, r"body\.(\d+)\.", 35) - 1  # even: a PReLU between each two convolutions
@@ -18,7 +22,7 @@ def shapes(state, scale):
   return expected | conv_shapes(f"body.{last}", 3 * scale**2, width)
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   last = count(params, r"body\.(\d+)\.", 1) - 1

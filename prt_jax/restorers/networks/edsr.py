@@ -1,10 +1,12 @@
 """EDSR (Lim et al. 2017), trained with L1; EDSR-PyTorch's names. Inside, pixels are 0 .. rgb_range."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, pixel_shuffle
 
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2)}  # magnification of each upsampling stage
 _WIDE = 256  # channels; from here on the authors scale the residual branches, by a factor no checkpoint holds
@@ -13,7 +15,7 @@ _RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K; add_mean's bias is these, time
 _RGB_RANGES = (1.0, 255.0)  # what is trained with
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   width = length(state, "head.0.weight", 0, _WIDE)
   num_blocks = count(state, r"body\.(\d+)\.", 33) - 1
@@ -27,7 +29,7 @@ def shapes(state, scale):
   return expected | conv_shapes("tail.1", 3, width)
 
 
-def prepare(state):
+def prepare(state: StateDict) -> StateDict:
   """Adds EDSR-PyTorch's --rgb_range, read from the shifts of the mean, and its --res_scale, as in the releases."""
   res_scale = _RESIDUAL if len(state["head.0.bias"]) >= _WIDE else 1.0
   return state | {"rgb_range": np.float32(_rgb_range(state)), "res_scale": np.float32(res_scale)}
@@ -42,12 +44,12 @@ def _rgb_range(state):
   return next((known for known in _RGB_RANGES if 1 / 2 < measured / known < 2), measured)
 
 
-def note(params):
+def note(params: Params) -> str:
   """See Architecture.note."""
   return f"rgb_range {params['rgb_range']:g}, res_scale {params['res_scale']:g}"
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   stem = x = conv(params, "head.0", conv(params, "sub_mean", params["rgb_range"] * y))

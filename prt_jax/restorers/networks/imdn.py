@@ -1,16 +1,18 @@
 """IMDN, the information multi-distillation network (Hui et al. 2019), trained with L1; Zheng222/IMDN's names."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, pixel_shuffle
 
 _SLOPE = 0.05  # of the leaky ReLUs
 _REDUCTION = 16  # of the channel attention
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   width = length(state, "fea_conv.weight", 0, 64)
   attention = length(state, "IMDB1.cca.conv_du.0.weight", 0, width // _REDUCTION)
@@ -30,7 +32,7 @@ def shapes(state, scale):
   return expected | conv_shapes("upsampler.0", 3 * scale**2, width)
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   stem = x = conv(params, "fea_conv", y)

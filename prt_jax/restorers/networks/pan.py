@@ -1,16 +1,18 @@
 """PAN, the pixel attention network (Zhao et al. 2020), trained with L1; zhaohengyuan1/PAN's names."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, upsample_bilinear, upsample_nearest
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, upsample_bilinear, upsample_nearest
 
 _SLOPE = 0.2  # of the leaky ReLUs
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2)}  # magnification of each upsampling stage
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   width, up_width = length(state, "conv_first.weight", 0, 40), length(state, "upconv1.weight", 0, 24)
   half = width // 2
@@ -32,7 +34,7 @@ def shapes(state, scale):
   return expected | conv_shapes("conv_last", 3, up_width)
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   stem = x = conv(params, "conv_first", y)

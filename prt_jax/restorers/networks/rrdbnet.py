@@ -1,12 +1,13 @@
 """RRDBNet, the generator of ESRGAN (Wang et al. 2018), x4; xinntao/ESRGAN's names, and BasicSR's (Real-ESRGAN)."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, upsample_nearest
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, upsample_nearest
 
 _RESIDUAL = 0.2  # factor of each residual branch
 _BASICSR_NAMES = (
@@ -17,14 +18,14 @@ _BASICSR_NAMES = (
 )
 
 
-def prepare(state):
+def prepare(state: StateDict) -> StateDict:
   """BasicSR's names as ESRGAN's, which it did not rename consistently with them."""
   for pattern, replacement in _BASICSR_NAMES:
     state = {re.sub(pattern, replacement, name): tensor for name, tensor in state.items()}
   return state
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   del scale
   renamed = {original: prepare({original: None}) for original in state}
@@ -33,7 +34,7 @@ def shapes(state, scale):
   return {original_names.get(name, name): shape for name, shape in expected.items()}
 
 
-def esrgan_shapes(state):
+def esrgan_shapes(state: StateDict) -> Shapes:
   """The tensors by their ESRGAN names."""
   width = length(state, "conv_first.weight", 0, 64)
   growth = length(state, "RRDB_trunk.0.RDB1.conv1.weight", 0, 32)
@@ -48,7 +49,7 @@ def esrgan_shapes(state):
   return expected | conv_shapes("conv_last", 3, width)
 
 
-def features(params, y, prefix=""):
+def features(params: Params, y: jax.Array, prefix: str = "") -> tuple[list[jax.Array], jax.Array, jax.Array, jax.Array]:
   """What lies behind the trunk: ([output of each block], low resolution, x2, x4), the last two before activation."""
   stem = x = conv(params, f"{prefix}conv_first", y)
   blocks = []
@@ -61,7 +62,7 @@ def features(params, y, prefix=""):
   return blocks, low, doubled, quadrupled
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z, scale
   quadrupled = features(params, y)[-1]

@@ -6,14 +6,15 @@ Only the inverse direction is ported: sampling needs no likelihood.
 """
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from prt_jax.restorers.networks import rrdbnet
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle, upsample_nearest
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, conv, pixel_shuffle, upsample_nearest
 
 _FLOW = "flowUpsamplerNet.layers"
 _NUM_PLAIN = 2  # steps without coupling at the start of a level
@@ -39,7 +40,7 @@ def _levels(names):
   ]
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   del scale
   encoder = {name.removeprefix("RRDB."): tensor for name, tensor in state.items() if name.startswith("RRDB.")}
@@ -81,7 +82,7 @@ def _net_shapes(name, in_channels, hidden, out_channels):
   )
 
 
-def prepare(state):
+def prepare(state: StateDict) -> StateDict:
   """Per-channel tensors as vectors; the 1x1 convolutions inverted in float64, since the flow runs backwards."""
   prepared = {}
   for name, tensor in state.items():
@@ -93,13 +94,13 @@ def prepare(state):
   return prepared
 
 
-def noise_shapes(measurement_shape):
+def noise_shapes(measurement_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
   """(what the split takes in, what the innermost level starts from)."""
   height, width, _ = measurement_shape
   return (2 * height, 2 * width, 6), (height // 2, width // 2, 96)
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply; z: a pair of arrays [B, *shape], shapes from noise_shapes."""
   del scale
   blocks, low, doubled, _ = rrdbnet.features(params, y, "RRDB.")

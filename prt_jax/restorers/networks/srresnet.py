@@ -4,10 +4,13 @@ Deviations of that repository from the paper: 5 residual blocks instead of 16, o
 is (tanh + 1) / 2 and so in [0, 1]. It crops its x4 inputs in training and takes any size here.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
-from prt_jax.restorers.networks.architecture import Architecture, conv_shapes, count, length
-from prt_jax.restorers.networks.torch_layers import batch_norm, conv, pixel_shuffle, prelu
+from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateDict, conv_shapes, count, length
+from prt_jax.restorers.networks.torch_layers import Params, batch_norm, conv, pixel_shuffle, prelu
 
 _STAGES = {2: 1, 4: 2, 8: 3}  # of doubling, for each scale
 
@@ -22,7 +25,7 @@ def _num_residuals(names):
   return count(dict.fromkeys(names), r"block(\d+)\.conv1\.", 7) - 2
 
 
-def shapes(state, scale):
+def shapes(state: StateDict, scale: int) -> Shapes:
   """See Architecture.shapes."""
   width = length(state, "block1.0.weight", 0, 64)
   num_residuals = _num_residuals(state)
@@ -41,7 +44,7 @@ def shapes(state, scale):
   return expected | conv_shapes(f"{last}.{_STAGES[scale]}", 3, width, 9)
 
 
-def apply(params, y, z, scale):
+def apply(params: Params, y: jax.Array, z: Any, scale: int) -> jax.Array:
   """See Architecture.apply."""
   del z
   num_residuals = _num_residuals(params)

@@ -20,12 +20,12 @@ _COARSEST = 2**_LEVELS  # pixels of y that the coarsest level joins to one
 class ResponseNorm(nn.Module):
   """Global response normalisation (Woo et al. 2023): each channel by its share of the whole picture's energy."""
 
-  def __init__(self, width):
+  def __init__(self, width: int):
     super().__init__()
     self.gamma = nn.Parameter(torch.zeros(1, width, 1, 1))
     self.beta = nn.Parameter(torch.zeros(1, width, 1, 1))
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """[B,C,h,w] -> the same."""
     energy = x.square().sum((2, 3), keepdim=True).sqrt()
     share = energy / (energy.mean(1, keepdim=True) + 1e-6)
@@ -35,7 +35,7 @@ class ResponseNorm(nn.Module):
 class Modulation(nn.Module):
   """Features times what a pyramid of their own channels says: the first quarter as it is, the others ever coarser."""
 
-  def __init__(self, width):
+  def __init__(self, width: int):
     super().__init__()
     share = width // _LEVELS
     self.mfr = nn.ModuleList(
@@ -43,7 +43,7 @@ class Modulation(nn.Module):
     )
     self.aggr = nn.Conv2d(width, width, 1, bias=False)
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """[B,C,h,w] -> the same."""
     height, width = x.shape[2:]
     levels = []
@@ -60,13 +60,13 @@ class Modulation(nn.Module):
 class Mixer(nn.Module):
   """A 3x3 convolution to more channels and a 1x1 convolution back."""
 
-  def __init__(self, width, hidden):
+  def __init__(self, width: int, hidden: int):
     super().__init__()
     self.ccm = nn.Sequential(
       nn.Conv2d(width, hidden, 3, padding=1, bias=False), nn.GELU(), nn.Conv2d(hidden, width, 1, bias=False)
     )
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """[B,C,h,w] -> the same."""
     return self.ccm(x)
 
@@ -74,12 +74,12 @@ class Mixer(nn.Module):
 class Block(nn.Module):
   """Modulation and mixing, each added to what it is given."""
 
-  def __init__(self, width, hidden):
+  def __init__(self, width: int, hidden: int):
     super().__init__()
     self.safm = Modulation(width)
     self.ccm = Mixer(width, hidden)
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """[B,C,h,w] -> the same."""
     x = x + self.safm(x)
     return x + self.ccm(x)
@@ -88,7 +88,7 @@ class Block(nn.Module):
 class SAFMN(nn.Module):
   """[B,3,h,w] in [0, 1] -> [B,3,scale h,scale w]; sides of at least 16 pixels."""
 
-  def __init__(self, width, hidden, num_blocks, scale):
+  def __init__(self, width: int, hidden: int, num_blocks: int, scale: int):
     super().__init__()
     self.scale = scale
     self.to_feat = nn.Conv2d(3, width, 3, padding=1)
@@ -96,7 +96,7 @@ class SAFMN(nn.Module):
     self.feats = nn.Sequential(*(Block(width, hidden) for _ in range(num_blocks)))
     self.to_img = nn.Sequential(nn.Conv2d(width, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
 
-  def forward(self, y):
+  def forward(self, y: torch.Tensor) -> torch.Tensor:
     """See the class."""
     enlarged = functional.interpolate(y, scale_factor=self.scale, mode="bilinear")
     return enlarged + self.to_img(self.feats(self.norm(self.to_feat(y))))
@@ -109,7 +109,7 @@ class SAFMNOfNTIRE2023(Architecture):
     names = ("norm.gamma", "to_feat.weight", "feats.0.safm.aggr.weight", "feats.0.ccm.ccm.0.weight", "to_img.0.weight")
     super().__init__(id="SAFMN-NTIRE2023", name="SAFMN (NTIRE 2023)", detect=KeyCondition.has_all(*names))
 
-  def load(self, state_dict):
+  def load(self, state_dict: dict[str, torch.Tensor]) -> ImageModelDescriptor:
     """The network of a state dict, widths and depth read off it."""
     hidden, width, *_ = state_dict["feats.0.ccm.ccm.0.weight"].shape
     scale = math.isqrt(state_dict["to_img.0.weight"].shape[0] // 3)

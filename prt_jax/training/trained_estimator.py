@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from prt_jax.precision import in_float32
 from prt_jax.randomness import Stream, example_keys, zero_noise
-from prt_jax.training.gan import Game, begin, complete_seeds, draw_noise, restore
+from prt_jax.training.estimator import begin, complete_seeds, draw_noise, restore
+from prt_jax.training.gan import Game
 from prt_jax.training.state import TrainState
 
 
