@@ -190,7 +190,7 @@ def test_published_srflow_has_the_authors_layers():
 @pytest.mark.parametrize(
   ("name", "peer"),
   [
-    ("srresnet", torch_peers.SRResNet), ("imdn", torch_peers.IMDN), ("carn_m", torch_peers.CarnM),
+    ("srresnet", torch_peers.SRResNet), ("imdn", IMDN), ("carn_m", torch_peers.CarnM),
     ("pan", torch_peers.PAN), ("compact", torch_peers.Compact), ("rrdbnet", torch_peers.RRDBNet),
     ("edsr", torch_peers.EDSR),
   ],
