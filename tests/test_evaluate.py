@@ -80,8 +80,8 @@ def test_the_report_holds_every_result_with_its_n_and_its_context(evaluated, wor
   saved = json.loads((workdir / "eval" / "8" / "report.json").read_text())
   assert saved == json.loads(json.dumps(evaluated))
   plain = {
-    "frechet", "frechet_of_originals", "precision", "recall", "density", "coverage", "sqrt_joint_frechet",
-    "per_pixel_std", "seed_diversity", "random_robustness_db", "beats_random", "consistency_db",
+    "frechet", "frechet_of_originals", "precision", "recall", "density", "coverage", "kernel_distance",
+    "sqrt_joint_frechet", "per_pixel_std", "seed_diversity", "random_robustness_db", "beats_random", "consistency_db",
     "consistency_over_z_db", "consistency_max_error", "psnr_db", "psnr_y_db", "ssim", "restored_minimum",
     "restored_maximum", *(f"lipschitz_from_jacobian_{name}" for name in ("median", "p95", "max")),
   }
@@ -297,7 +297,7 @@ def test_two_evaluations_side_by_side_share_one_reference(photographs, tmp_path,
   config.data.cache_dir = str(tmp_path)
   images = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 3), dtype=np.uint8)
   dataset = types.SimpleNamespace(train=images, fingerprint="two")
-  extractor = types.SimpleNamespace(name="pixels", dimension=48, params=())
+  extractor = types.SimpleNamespace(name="pixels", dimension=48, params=(), version="")
   runner = types.SimpleNamespace(split=lambda images: images)
   started, batches = threading.Event(), []
 

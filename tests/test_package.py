@@ -73,7 +73,8 @@ def test_its_metadata(package):
   (distribution,) = importlib.metadata.distributions(name="prt_jax", path=[str(package)])
   assert distribution.version == prt_jax.__version__
   assert distribution.metadata["License-Expression"] == "Apache-2.0"
-  assert set(distribution.metadata.get_all("Provides-Extra")) == {"tensorflow", "torch", "compile", "test"}
+  extras = {"tensorflow", "torch", "spandrel", "view", "compile", "test"}
+  assert set(distribution.metadata.get_all("Provides-Extra")) == extras
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,12 @@ def test_what_another_ones_death_raises_is_one_line(monkeypatch):
     raise death
 
 
-JOIN = "import sys; from prt_jax import processes; processes.JOIN_SECONDS = 3; processes.join(False, sys.argv[1], 2, 1)"
+JOIN = """
+import sys
+from prt_jax.training import processes
+processes.JOIN_SECONDS = 3
+processes.join(False, sys.argv[1], 2, 1)
+"""
 
 
 def test_where_the_others_never_come_the_last_line_says_so():
@@ -108,7 +113,7 @@ def test_where_the_others_never_come_the_last_line_says_so():
 
 def test_an_abort_by_jax_is_one_line_while_the_main_thread_waits():
   program = (
-    "import ctypes, faulthandler, threading, time\nfrom prt_jax import processes\nfaulthandler.enable()\n"
+    "import ctypes, faulthandler, threading, time\nfrom prt_jax.training import processes\nfaulthandler.enable()\n"
     "processes._say_why_jax_aborts()\n"
     "threading.Timer(0.1, ctypes.CDLL(None).abort).start()\nctypes.CDLL(None).sleep(60)"
   )
