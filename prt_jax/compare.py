@@ -10,6 +10,7 @@ from typing import Any
 
 from prt_jax.commands.parser import Parser, output_folder, run
 from prt_jax.errors import UserError
+from prt_jax.evaluation.results import rows
 from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.reporting import evaluation_report
 from prt_jax.reporting.page import render
@@ -51,7 +52,7 @@ def compare(reports: list[dict]) -> dict:
     {"runs": [{"run", "variant", "task", "step"}, ...], "results": {name: [result or None, one a run]},
     "published": [...], "warnings": [one line for whatever makes the columns no fair comparison]}.
   """
-  names = [name for name in evaluation_report.RESULTS if any(name in content["results"] for content in reports)]
+  names = [name for name in rows() if any(name in content["results"] for content in reports)]
   return {
     "runs": [{key: content[key] for key in ("run", "variant", "task", "step")} for content in reports],
     "results": {name: [content["results"].get(name) for content in reports] for name in names},

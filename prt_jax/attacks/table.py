@@ -68,6 +68,7 @@ class Attack:
   start_share: of the radius, how far from 0 a start may be.
   along: (radius, y, direction) -> delta: beside the random starts there is one along the direction in which the
     restorer's Jacobian stretches most; None: there is none.
+  curve_steps: where curves over bounds have it: its steps there, in those of I-FGSM; 0: they do not.
   """
 
   title: str
@@ -79,6 +80,7 @@ class Attack:
   definition: str
   start_share: float = 1.0
   along: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+  curve_steps: float = 0.0
 
 
 def on_sphere(radius: Any, share: Any, keys: jax.Array, y: jax.Array) -> Search:
@@ -148,13 +150,13 @@ ATTACKS = {
   "ifgsm": Attack(
     "I-FGSM", "sup", mean_distance, in_cube, _sign, False,
     "Choi et al. 2019 as in paper A, App. G: steps of alpha / T along the gradient's sign, from uniform noise of a "
-    "hundredth of alpha; its last iterate.", START_SHARE,
+    "hundredth of alpha; its last iterate.", START_SHARE, curve_steps=1.0,
   ),
   "strong_sup": Attack(
     "the stronger attack", "sup", visible_distance, in_cube, _long_sign, True,
     "Steps of alpha, .3 alpha and .08 alpha along the gradient's sign, a third of them each, from uniform noise of "
     "alpha and from the signs of the Jacobian's singular direction; the change of the pictures, clipped to [0, 1]; the "
-    "best iterate of all.", along=_corner_along,
+    "best iterate of all.", along=_corner_along, curve_steps=1.2,
   ),
   "strong_l2": Attack(
     "the stronger attack, L2", "L2", visible_distance, on_sphere, _long_l2, True,
@@ -162,6 +164,11 @@ ATTACKS = {
     "singular one.", along=_sphere_along,
   ),
 }  # fmt: skip
+
+
+def curve_attacks() -> dict[str, float]:
+  """{attack: its curve_steps} of those that curves over bounds have."""
+  return {name: attack.curve_steps for name, attack in ATTACKS.items() if attack.curve_steps}
 
 
 def better(

@@ -10,7 +10,7 @@ import numpy as np
 from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
 from prt_jax.audit.protocol import Protocol
-from prt_jax.audit.summary import CURVES, Pictures, scale_of, summarise
+from prt_jax.audit.summary import Pictures, curve_fields, scale_of, summarise
 from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
@@ -206,7 +206,7 @@ class Auditor:
       image["border"] = border
       if (scale := scale_of(pair.x.shape, y.shape)) > 1:
         image["bicubic_psnr_y_db"] = psnr_y(np.asarray(bicubic_upsample(y[None], scale))[0].clip(0, 1), pair.x, border)
-    for field, attack in CURVES.items():
+    for field, attack in curve_fields().items():
       points = [
         {"alpha": alpha} | {n: float(values[index]) for n, values in columns[_name(alpha, attack)].items()}
         for alpha in self.protocol.alphas if _name(alpha, attack) in columns
@@ -230,7 +230,8 @@ class Auditor:
       found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
-    report["definitions"] = {name: results.RESULTS[name].definition for name in found}
+    rows = results.rows()
+    report["definitions"] = {name: rows[name].definition for name in found}
     return report | {"missing": missing}
 
   def _sets(self, extractor: Extractor, features: dict, missing: list[str]) -> distributions.Sets | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prt_jax import quality_bounds
+from prt_jax.attacks.table import curve_attacks
 from prt_jax.audit.protocol import Protocol
 from prt_jax.metrics import PSNR_CAP
 from prt_jax.metrics.joint import joint_frechet_distance
@@ -18,7 +19,6 @@ FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicub
 INCONSISTENT = 20.0  # dB
 _RANGES = ("measured_range", "restored_range")
 PATCH = 8  # pixels; side of the joint index's patches
-CURVES = {"robustness": "ifgsm", "robustness_strong": "strong_sup"}  # field of the report -> attack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,12 @@ def scale_of(x: tuple[int, ...], y: tuple[int, ...]) -> int:
   """By how much larger the shape x (H,W,3) is than y (h,w,3), by one whole number along both sides; otherwise 1."""
   scale = max(1, x[0] // y[0])
   return scale if tuple(x[:2]) == (scale * y[0], scale * y[1]) else 1
+
+
+def curve_fields() -> dict[str, str]:
+  """{field of the report: attack} of the curves over bounds."""
+  own = {"ifgsm": "robustness", "strong_sup": "robustness_strong"}
+  return {own.get(attack, f"robustness_{attack}"): attack for attack in curve_attacks()}
 
 
 def summarise(
@@ -91,7 +97,7 @@ def summarise(
     "per_pixel_std": mean("per_pixel_std"),
     "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
     "joint_index": joint_index(pictures),
-    **{field: curve(field) for field in CURVES if field in images[0]},
+    **{field: curve(field) for field in curve_fields() if field in images[0]},
     "images": list(images),
   }
   floor = consistency_floors(restorer, report, pictures[0])

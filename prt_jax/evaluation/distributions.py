@@ -34,7 +34,8 @@ class SetMeasure:
   """Attributes:
   label, unit, digits, better, definition: as of a measures.Measure.
   needs: fields of Sets that must be known.
-  group: whose values are computed together: a key of GROUPS.
+  compute: (Sets, neighbours k, Extractor) -> {name of SETS: {"value", "n", ...}}; rows whose function is the same are
+    computed together.
   """
 
   label: str
@@ -43,21 +44,23 @@ class SetMeasure:
   better: str
   definition: str
   needs: tuple[str, ...]
-  group: str
+  compute: Callable[[Sets, int, Extractor], dict[str, dict]]
 
 
-def _frechet(sets, k):
+def _frechet(sets, k, extractor):
   del k
-  return {"frechet": statistics.frechet(sets.restored, sets.reference)
-          | statistics.frechet_error(sets.restored, sets.reference)}  # fmt: skip
+  found = statistics.frechet(sets.restored, sets.reference) | statistics.frechet_error(sets.restored, sets.reference)
+  return {"frechet": found | {"label": extractor.distance_name}}
 
 
-def _frechet_of_originals(sets, k):
+def _frechet_of_originals(sets, k, extractor):
   del k
-  return {"frechet_of_originals": statistics.frechet(sets.original, sets.reference)}
+  found = statistics.frechet(sets.original, sets.reference)
+  return {"frechet_of_originals": found | {"label": extractor.distance_name}}
 
 
-def _manifolds(sets, k):
+def _manifolds(sets, k, extractor):
+  del extractor
   precision, recall = precision_recall(sets.reference, sets.restored, k=k)
   return {
     "precision": statistics.proportion(precision, len(sets.restored)),
@@ -65,7 +68,8 @@ def _manifolds(sets, k):
   }
 
 
-def _density_coverage(sets, k):
+def _density_coverage(sets, k, extractor):
+  del extractor
   density, coverage = density_coverage(sets.reference, sets.restored, k=k)
   return {
     "density": {"value": density, "n": len(sets.restored)},
@@ -73,68 +77,57 @@ def _density_coverage(sets, k):
   }
 
 
-def _joint(sets, k):
+def _joint(sets, k, extractor):
   del k
   distance = joint_frechet_distance(sets.original, sets.measurement, sets.restored)
-  return {"sqrt_joint_frechet": {"value": max(distance, 0.0) ** 0.5, "n": len(sets.restored)}}
+  found = {"value": max(distance, 0.0) ** 0.5, "n": len(sets.restored), "label": extractor.distance_name}
+  return {"sqrt_joint_frechet": found}
 
 
-def _kernel(sets, k):
+def _kernel(sets, k, extractor):
   del k
-  value, error = kernel_inception_distance(sets.restored, sets.reference)
-  return {"kernel_distance": _with_n(value, sets, error)}
-
-
-def _gaussian_kernel(sets):
-  return {"kernel_distance": _with_n(gaussian_discrepancy(sets.restored, sets.reference), sets, None)}
-
-
-def _with_n(value, sets, error):
+  if extractor.kernel == "gaussian":
+    value, error = gaussian_discrepancy(sets.restored, sets.reference), None
+  else:
+    value, error = kernel_inception_distance(sets.restored, sets.reference)
   found = {"value": value, "n": len(sets.restored), "n_reference": len(sets.reference)}
-  return found | ({"standard_error": error, "interval_kind": "over blocks"} if error is not None else {})
+  if error is not None:
+    found |= {"standard_error": error, "interval_kind": "over blocks"}
+  return {"kernel_distance": found | {"label": extractor.kernel_name or f"kernel distance, {extractor.name} features"}}
 
-
-GROUPS: dict[str, Callable[[Sets, int], dict[str, dict]]] = {
-  "kernel": _kernel,
-  "frechet": _frechet,
-  "frechet_of_originals": _frechet_of_originals,
-  "manifolds": _manifolds,
-  "density_coverage": _density_coverage,
-  "joint": _joint,
-}
 
 SETS = {
   "frechet": SetMeasure(
-    "Frechet distance", "", 2, "lower", "restorations against the reference images, one draw an input", (), "frechet"
+    "Frechet distance", "", 2, "lower", "restorations against the reference images, one draw an input", (), _frechet
   ),
   "kernel_distance": SetMeasure(
     "kernel distance", "", 4, "lower",
     "squared maximum mean discrepancy of restorations and reference images: KID's unbiased estimate with a cubic "
-    "kernel, or CMMD's with a Gaussian one, as the features' name says", (), "kernel",
+    "kernel, or CMMD's with a Gaussian one, as the features' name says", (), _kernel,
   ),
   "frechet_of_originals": SetMeasure(
     "the same of the originals", "", 2, "", "originals against the reference images: what a perfect sampler scores",
-    ("original",), "frechet_of_originals",
+    ("original",), _frechet_of_originals,
   ),
   "precision": SetMeasure(
-    "precision", "", 3, "higher", "share of restorations among the reference images' neighbours", (), "manifolds"
+    "precision", "", 3, "higher", "share of restorations among the reference images' neighbours", (), _manifolds
   ),
   "recall": SetMeasure(
-    "recall", "", 3, "higher", "share of reference images among the restorations' neighbours", (), "manifolds"
+    "recall", "", 3, "higher", "share of reference images among the restorations' neighbours", (), _manifolds
   ),
   "density": SetMeasure(
     "density", "", 3, "higher",
     "reference images in whose neighbourhood a restoration lies, mean over restorations, in units of k; about 1 for "
-    "samples of one distribution, may be more (Naeem et al. 2020)", (), "density_coverage",
+    "samples of one distribution, may be more (Naeem et al. 2020)", (), _density_coverage,
   ),
   "coverage": SetMeasure(
     "coverage", "", 3, "higher", "share of reference images with a restoration in their neighbourhood", (),
-    "density_coverage",
+    _density_coverage,
   ),
   "sqrt_joint_frechet": SetMeasure(
     "joint index", "", 2, "lower",
     "root of the Frechet distance of (restoration, measurement) from (original, measurement), joined features: paper "
-    "B's sqrt(JFID) in the features of FID", ("original", "measurement"), "joint",
+    "B's sqrt(JFID) in the features of FID", ("original", "measurement"), _joint,
   ),
 }  # fmt: skip
 
@@ -150,11 +143,6 @@ def compare(sets: Sets, k: int, extractor: Extractor) -> dict[str, dict]:
   known = {name for name, value in sets._asdict().items() if value is not None}
   names = [name for name, row in SETS.items() if known >= set(row.needs)]
   found = {}
-  for group in dict.fromkeys(SETS[name].group for name in names):
-    found |= _gaussian_kernel(sets) if group == "kernel" and extractor.kernel == "gaussian" else GROUPS[group](sets, k)
-  if "kernel_distance" in found:
-    found["kernel_distance"]["label"] = extractor.kernel_name or f"kernel distance, {extractor.name} features"
-  for name in ("frechet", "frechet_of_originals", "sqrt_joint_frechet"):
-    if name in found:
-      found[name]["label"] = extractor.distance_name
+  for compute in dict.fromkeys(SETS[name].compute for name in names):
+    found |= compute(sets, k, extractor)
   return {name: found[name] for name in names}

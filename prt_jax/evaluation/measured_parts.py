@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import ATTACKS, curve_attacks
 from prt_jax.evaluation.extraction import make_features
-from prt_jax.evaluation.measures import Sample, due
+from prt_jax.evaluation.measures import MEASURES, Sample, due
 from prt_jax.evaluation.runner import LATE, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractor import Extractor
@@ -21,7 +21,13 @@ from prt_jax.precision import MEASURING
 from prt_jax.restorers import Restorer
 
 VERSION = 1  # of what is measured: raise it when the same key comes to mean other numbers
-STRONG_SHARE = 1.2  # steps of each start of the stronger attack in the sup norm, in those of I-FGSM
+# What columns of this version hold. Further measures are part of the key: columns without them are not theirs.
+_OF_VERSION = (
+  "restored_minimum", "restored_maximum", "psnr_db", "psnr_y_db", "ssim", "lpips_style", "consistency_db",
+  "consistency_over_z_db", "consistency_max_error", "residual_over_noise", "per_pixel_std", "seed_diversity",
+  "robustness_db", "output_psnr_db", "late_gain_db", "ai_psnr_db", "input_psnr_db", "change", "lipschitz",
+  "lipschitz_worst_draw", "lipschitz_from_jacobian",
+)  # fmt: skip
 DIRECTION_STEPS = 10  # power iterations for the direction that one of its starts follows
 PROGRESS_SECONDS = 20.0
 
@@ -67,15 +73,16 @@ class AttackRun(NamedTuple):
 def curve_runs(
   alphas: Sequence[float], num_steps: int, count: int, num_restarts: int = 1, num_strong_steps: int | None = None
 ) -> list[AttackRun]:
-  """I-FGSM and the stronger attack in the sup norm at each of alphas, in 1/255.
+  """I-FGSM, the stronger attack and whatever else the table has for curves, at each of alphas, in 1/255.
 
-  num_strong_steps: of the stronger one; None: STRONG_SHARE of num_steps; 0 = without it.
+  num_strong_steps: of the stronger one; None: its share of num_steps; 0 = without it.
   """
-  strong_steps = round(STRONG_SHARE * num_steps) if num_strong_steps is None else num_strong_steps
-  attacks = {"ifgsm": num_steps} | ({"strong_sup": strong_steps} if strong_steps else {})
+  attacks = {name: round(share * num_steps) for name, share in curve_attacks().items()}
+  if num_strong_steps is not None:
+    attacks["strong_sup"] = num_strong_steps
   return [
     AttackRun(f"{attack}_{alpha:g}", attack, alpha / 255, steps, count, 0.0, num_restarts)
-    for alpha in alphas for attack, steps in attacks.items()
+    for alpha in alphas for attack, steps in attacks.items() if steps
   ]  # fmt: skip
 
 
@@ -87,6 +94,11 @@ def common_key(runner: Runner, data: Any, weights: str) -> dict:
   }  # fmt: skip
 
 
+def _further_measures() -> dict:
+  names = [name for name in MEASURES if name not in _OF_VERSION]
+  return {"measures": names} if names else {}
+
+
 def plain_part(runner: Runner, key: dict, count: int, num_std_seeds: int) -> Part:
   """All measures without an attack but the LPIPS-style distance."""
 
@@ -95,7 +107,7 @@ def plain_part(runner: Runner, key: dict, count: int, num_std_seeds: int) -> Par
     return runner.measure(sample, [name for name in due(sample, runner.settings) if name != "lpips_style"])
 
   settings = {name: value for name, value in runner.settings._asdict().items() if name != "lpips"}
-  own = {"num_seeds": runner.num_seeds, "num_std_seeds": num_std_seeds, "settings": settings}
+  own = {"num_seeds": runner.num_seeds, "num_std_seeds": num_std_seeds, "settings": settings} | _further_measures()
   return Part("plain", key | own, count, compute)
 
 
@@ -149,7 +161,7 @@ def attack_part(
     fields |= {"direction_steps": DIRECTION_STEPS, "probe": PROBE, "late": LATE}
   if run.beside and search:
     fields |= {"search": search._replace(count=0)._asdict()}
-  return Part(run.name, key | fields, run.count, compute)
+  return Part(run.name, key | fields | _further_measures(), run.count, compute)
 
 
 def jacobian_part(runner: Runner, key: dict, count: int, num_steps: int) -> Part:

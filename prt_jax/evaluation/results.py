@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from prt_jax.attacks.table import curve_attacks
 from prt_jax.evaluation import statistics
 from prt_jax.evaluation.distributions import SETS
 from prt_jax.evaluation.measures import MEASURES
@@ -42,8 +43,9 @@ def _of_measure(name, label):
   return {f"{name}_{ending}": row._replace(label=f"{row.label}, {title}") for ending, (title, _) in QUANTILES.items()}
 
 
-def _rows():
-  rows = {name: Result(row.label, row.unit, row.digits, row.better, row.definition) for name, row in SETS.items()}
+def rows() -> dict[str, Result]:
+  """How each result is shown that the rows of SETS and MEASURES give, in the order of reports."""
+  found = {name: Result(row.label, row.unit, row.digits, row.better, row.definition) for name, row in SETS.items()}
   attacked = [name for name, measure in MEASURES.items() if {"attacked", "attacked_y"} & set(measure.needs)]
   own = [name for name in MEASURES if name not in attacked]
   for names, parts in ((attacked, ("search", "random", "strong")), (own, ("plain",))):
@@ -51,19 +53,16 @@ def _rows():
       prefix, label = PARTS[part]
       for name in names:
         if MEASURES[name].reduce and (part != "random" or name in _OF_RANDOM):
-          rows |= {prefix + full: row for full, row in _of_measure(name, label).items()}
+          found |= {prefix + full: row for full, row in _of_measure(name, label).items()}
       if part == "random":
-        rows["beats_random"] = Result(
+        found["beats_random"] = Result(
           "the attack beats the random delta", "", 3, "", "share of inputs; below 1 the attack is weak"
         )
-  return rows
-
-
-RESULTS: dict[str, Result] = _rows()
+  return found
 
 
 def of_columns(columns: Columns) -> dict[str, dict]:
-  """{name of RESULTS: {"value", "n", and where there are any "std", "interval", ...}}."""
+  """{name of rows(): {"value", "n", and where there are any "std", "interval", ...}}."""
   found = {}
   for part, (prefix, _) in PARTS.items():
     for name, values in columns.get(part, {}).items():
@@ -72,7 +71,7 @@ def of_columns(columns: Columns) -> dict[str, dict]:
   if "random" in columns:
     beats = columns["search"]["change"] > columns["random"]["change"]
     found["beats_random"] = statistics.proportion(beats.mean(), len(beats))
-  return {name: found[name] for name in RESULTS if name in found}
+  return {name: found[name] for name in rows() if name in found}
 
 
 def reduced(name: str, values: np.ndarray) -> dict[str, dict]:
@@ -88,7 +87,7 @@ def reduced(name: str, values: np.ndarray) -> dict[str, dict]:
 def curves(columns: Columns, alphas: Sequence[float]) -> dict[str, list[dict]]:
   """{attack: a point for each of alphas, in 1/255}: {"alpha" in [0, 1], "results": as of_columns, of the measures}."""
   found = {}
-  for attack in ("ifgsm", "strong_sup"):
+  for attack in curve_attacks():
     points = [
       {"alpha": alpha / 255, "results": {
         full: result for name, values in columns[f"{attack}_{alpha:g}"].items()

@@ -201,7 +201,7 @@ class Runner:
     slopes, objective = [], OBJECTIVES.index(attack.objective)
     by_objective = attack.keeps_best or len(restarts) > 1
     early = None if best is None else best[1]
-    delta: Any = None
+    delta: Any = None if best is None else best[0]  # where there is no start of its own
     with self._guarded(batch):
       starts = [self.start(batch, attack, radius, restart) for restart in restarts]
       if direction is not None:

@@ -15,7 +15,7 @@ from prt_jax.attacks.table import ATTACKS
 from prt_jax.data import Dataset
 from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
-from prt_jax.evaluation.results import RESULTS
+from prt_jax.evaluation.results import rows
 from prt_jax.io.json_files import read_object
 from prt_jax.io.pictures import save_png
 from prt_jax.io.whole_files import write_json, write_whole
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
   """What an evaluation has measured.
 
   Attributes:
-    results: {name of RESULTS: {"value", "n", and where there are any "std", "interval", ...}}.
+    results: {name of results.rows(): {"value", "n", and where there are any "std", "interval", ...}}.
     curves: of results.curves.
     examples: {column: [n]}, per-example values.
     missing: one line for everything that could not be measured.
@@ -66,8 +66,8 @@ def make(run: Run, dataset: Dataset, protocol: dict, measured: Measured) -> dict
     "step": run.step,
     "variant": published.variant(config),
     "task": task(config),
-    "results": {name: results[name] for name in RESULTS if name in results},
-    "definitions": {name: RESULTS[name].definition for name in RESULTS if name in results},
+    "results": results,
+    "definitions": {name: row.definition for name, row in rows().items() if name in results},
     "published": {"source": source, "values": numbers},
     "missing": measured.missing,
     "exact_consistency": consistency_floors(make_degradation(config.degradation, config.data.image_size), results),
@@ -140,7 +140,7 @@ def histogram_of(values: np.ndarray) -> dict:
 
 def formatted(name: str, value: float) -> str:
   """A result's number as it is shown."""
-  unit, digits = RESULTS[name].unit, RESULTS[name].digits
+  _, unit, digits, *_ = rows()[name]
   shown = f"{value:.1e}" if name == "consistency_max_error" and value else f"{value:.{digits}f}"
   return f"{shown} {unit}".strip()
 
@@ -153,7 +153,7 @@ def label(name: str, result: dict) -> str:
     return f"{result['label']} of the originals"
   if name == "sqrt_joint_frechet":
     return f"joint index, {result['label']}"
-  return RESULTS[name].label
+  return rows()[name].label
 
 
 def spread(name: str, result: dict) -> str:
@@ -220,15 +220,16 @@ _CURVE = ("input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "
 def page(content: dict, shown: dict[str, np.ndarray]) -> str:
   """A self-contained HTML page. shown: the grids "worst" and "first"."""
   numbers = content["published"]["values"]
-  rows = [
+  known = rows()
+  shown_rows = [
     {
       "label": label(name, result),
-      "definition": RESULTS[name].definition,
+      "definition": known[name].definition,
       "value": formatted(name, result["value"]),
       "spread": spread(name, result),
       "n": result["n"],
       "published": formatted(name, numbers[name]) if name in numbers else "",
-      "better": RESULTS[name].better,
+      "better": known[name].better,
     }
     for name, result in content["results"].items()
   ]
@@ -237,9 +238,9 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     draw_histogram(content["histograms"]["robustness_db"], "robustness of each input, dB (low: erratic)"),
     draw_histogram(content["histograms"]["lipschitz"], "K of each input under the training attack (high: erratic)"),
   )
-  labels = [RESULTS[name].label for name in _CURVE]
+  labels = [known[name].label for name in _CURVE]
   return render(
-    "evaluation.html", content=content, rows=rows, curves=curves, curve_labels=labels, charts=charts, shown=shown
+    "evaluation.html", content=content, rows=shown_rows, curves=curves, curve_labels=labels, charts=charts, shown=shown
   )
 
 
