@@ -20,6 +20,7 @@ from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code, restore_repeatably
 from prt_jax.io.whole_files import write_json
+from prt_jax.programs import is_eager
 from prt_jax.restorers import Restorer
 from prt_jax.smoothing import certify, ordered_samples
 
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> None:
     radii = [float(radius) for radius in arguments.radii.split(",")]
   except ValueError:
     raise UserError(f"--radii={arguments.radii} is no comma-separated list of numbers, 0.02,0.05 for example") from None
+  restorer_flags.use_all_cores(arguments)
   restorer, pairs, _, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = {name: getattr(arguments, name) for name in ("sigma", "num_samples", "confidence", "num_steps", "seed")}
@@ -83,6 +85,7 @@ def certify_image(
     shared = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(y), *leaf.shape[1:])), first_z)
     return restorer.restore(y, shared)
 
+  restore.eager = is_eager(restorer.restore)
   smooth = {"sigma": sigma, "num_samples": num_samples, "confidence": confidence}
   with in_restorers_code(restorer.restore, y, first_z):
     certificate = certify(restore, y, smoothing_key, radii=tuple(radii), **smooth)

@@ -203,8 +203,7 @@ def _mini(config):
   config.train.update(
     num_steps=9_000, batch_size=16, log_every_steps=120, checkpoint_every_steps=600, image_every_steps=1_800
   )
-  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100, curve_num_examples=50)
-  config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
+  _evaluate_a_thousand(config)
 
 
 def _small(config):
@@ -214,8 +213,7 @@ def _small(config):
   config.train.update(
     num_steps=6_000, batch_size=32, log_every_steps=120, checkpoint_every_steps=1_200, image_every_steps=1_200
   )
-  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100, curve_num_examples=50)
-  config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
+  _evaluate_a_thousand(config)
 
 
 def _lite(config):
@@ -224,6 +222,11 @@ def _lite(config):
   config.optim.update(learning_rate=2e-4, decay_steps=(40_000, 50_000))
   config.train.update(num_steps=60_000, image_every_steps=6_000)
   config.eval.num_examples = 10_000
+
+
+def _evaluate_a_thousand(config):
+  config.eval.update(num_examples=1_000, batch_size=50, strong_num_examples=100, curve_num_examples=50)
+  config.eval.update(curve_num_steps=20, curve_alphas=(1.0, 4.0, 16.0))
 
 
 def _start_fast(config):

@@ -4,6 +4,7 @@ All norms are Euclidean, over all pixels and channels of one example. Every boun
 constant itself may be larger, by how much nothing here can tell. What its quality forces: quality_bounds.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,20 +55,18 @@ def attack_lower_bound(
   Raises:
     ValueError: both or neither of eps and alpha.
   """
-  if (eps is None) == (alpha is None):
+  if alpha is None and eps is not None:
+    rate = eps / 4 if learning_rate is None else learning_rate
+    attack = functools.partial(adversarial_search, eps=eps, learning_rate=rate)
+  elif alpha is not None and eps is None:
+    attack = functools.partial(ifgsm, alpha=alpha)
+  else:
     raise ValueError(f"attack_lower_bound needs either eps (L2) or alpha (sup norm), got eps={eps}, alpha={alpha}")
   y = jnp.asarray(as_float(y, "attack_lower_bound"))
   x = restore_seeds(restore, y, z)
   best = jnp.zeros(len(y))
   for restart in range(num_restarts):
-    start = jax.random.fold_in(key, restart)
-    if alpha is not None:
-      delta = ifgsm(restore, y, z, start, alpha=alpha, num_steps=num_steps)
-    else:
-      assert eps is not None
-      rate = eps / 4 if learning_rate is None else learning_rate
-      delta = adversarial_search(restore, y, z, start, eps=eps, num_steps=num_steps, learning_rate=rate)
-    attacked_y = y + delta
+    attacked_y = y + attack(restore, y, z, jax.random.fold_in(key, restart), num_steps=num_steps)
     attacked = restore_seeds(restore, attacked_y, z)
     # The inputs as the restorer saw them: their sum was rounded.
     bounds = [sure_lower_bound(*pair, attacked_y - y) for pair in zip(x, attacked, strict=True)]

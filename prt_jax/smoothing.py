@@ -24,6 +24,7 @@ from scipy import stats
 
 from prt_jax.errors import UserError
 from prt_jax.precision import in_float32
+from prt_jax.programs import as_program, is_eager
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,16 +96,22 @@ def ordered_samples(
   most: float = 1.0,
 ) -> np.ndarray:
   """[num_samples, B, ...], the restorations of y with noise, each pixel's ascending; arguments as in certify."""
-  restore = jax.jit(restore)
   outputs = []
   for start in range(0, num_samples, batch_size):
     # Of each sample its own key: how many go together changes nothing.
     numbers = jnp.arange(start, start + batch_size)
     noise = jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), y.shape))(numbers)
-    x = restore((y + sigma * noise).reshape(-1, *y.shape[1:]))
+    noisy = (y + sigma * noise).reshape(-1, *y.shape[1:])
+    # As a program: the next image's restorer, another object that computes the same, compiles nothing.
+    x = restore(noisy) if is_eager(restore) else _call(as_program(restore, noisy), noisy)
     x = jnp.clip(x, least, most).reshape(batch_size, len(y), *x.shape[1:])
     outputs.append(np.asarray(x)[: num_samples - start])
   return np.sort(np.concatenate(outputs), axis=0)
+
+
+@jax.jit
+def _call(restore, y):
+  return restore(y)
 
 
 def certify(

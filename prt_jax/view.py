@@ -13,6 +13,7 @@ import numpy as np
 
 from prt_jax.commands.named_restorer import named_restorer
 from prt_jax.commands.parser import Parser, run
+from prt_jax.commands.restorer_flags import use_all_cores
 from prt_jax.data.image_pairs import read_images
 from prt_jax.devices import PLATFORMS, use_platform
 from prt_jax.errors import UserError
@@ -74,6 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def make_viewer(arguments: argparse.Namespace) -> Viewer:
   """The restorer that the arguments name, to be looked at."""
+  use_all_cores(arguments)
   if arguments.device:
     use_platform(arguments.device)
   restorer = named_restorer(arguments)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from prt_jax.commands.compile_time import CompileTime
 from prt_jax.errors import UserError
-from prt_jax.smoothing import certify, order_statistics
+from prt_jax.smoothing import certify, order_statistics, ordered_samples
 
 SIGMA, RADIUS, SAMPLES = 0.2, 0.1, 2_000
 
@@ -78,6 +79,28 @@ def test_batches_change_nothing(matrix, y):
     for size in (7, 64)
   )  # fmt: skip
   np.testing.assert_allclose(one.upper, other.upper, atol=1e-6)
+
+
+def test_another_object_that_computes_the_same_compiles_nothing(matrix, y):
+  def samples(weights):
+    return ordered_samples(lambda y: y @ weights.T, y, jax.random.key(0), sigma=SIGMA, num_samples=8, batch_size=8)
+
+  first = samples(matrix)
+  compiled = CompileTime()
+  again = samples(2 * matrix)
+  assert compiled.programs == 0
+  assert not np.allclose(first, again), "the second object's own weights count"
+
+
+def test_what_must_not_be_traced_is_called_as_it_is(matrix, y):
+  def restore(y):
+    return np.asarray(y) @ matrix.T  # a tracer would be an error
+
+  restore.eager = True
+  settings = {"sigma": SIGMA, "num_samples": 20, "batch_size": 10, "least": -9.0, "most": 9.0}
+  eager = ordered_samples(restore, y, jax.random.key(0), **settings)
+  traced = ordered_samples(lambda y: y @ matrix.T, y, jax.random.key(0), **settings)
+  np.testing.assert_allclose(eager, traced, atol=1e-5)
 
 
 def test_mistakes_are_named(y):

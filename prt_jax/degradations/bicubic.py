@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prt_jax.degradations.linear import LinearDegradation
+from prt_jax.degradations.linear import LinearDegradation, check_factor
 from prt_jax.degradations.separable import both_ways
-from prt_jax.errors import UserError
 
 
 def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:
@@ -78,11 +77,7 @@ class Bicubic(LinearDegradation):
   _reduce = staticmethod(bicubic_downsample)
 
   def __post_init__(self) -> None:
-    if self.factor < 2 or self.image_size % self.factor:
-      raise UserError(
-        f"degradation.factor={self.factor} does not divide data.image_size={self.image_size}: choose a divisor of it, "
-        "2 or more"
-      )
+    check_factor(self.factor, self.image_size)
 
   @property
   def title(self) -> str:

@@ -6,9 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from prt_jax.degradations.degradation import ImageDegradation
+from prt_jax.errors import UserError
 
 NORM_ITERATIONS = 50
 ROUNDING = 1e-7  # a residual, relative to the first, that float32 cannot make smaller
+
+
+def check_factor(factor: int, image_size: int) -> None:
+  """UserError unless images of this size can be reduced by the factor."""
+  if factor < 2 or image_size % factor:
+    raise UserError(
+      f"degradation.factor={factor} does not divide data.image_size={image_size}: choose a divisor of it, 2 or more"
+    )
 
 
 class LinearDegradation(ImageDegradation):

@@ -4,8 +4,7 @@ import dataclasses
 
 import jax
 
-from prt_jax.degradations.linear import LinearDegradation
-from prt_jax.errors import UserError
+from prt_jax.degradations.linear import LinearDegradation, check_factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +24,7 @@ class SuperResolution(LinearDegradation):
   consistency: str = "exact"
 
   def __post_init__(self) -> None:
-    if self.factor < 2 or self.image_size % self.factor:
-      raise UserError(
-        f"degradation.factor={self.factor} does not divide data.image_size={self.image_size}: choose a divisor of it, "
-        "2 or more"
-      )
+    check_factor(self.factor, self.image_size)
 
   @property
   def title(self) -> str:
