@@ -3,9 +3,10 @@
 import importlib.metadata
 import json
 
+import jax
 import pytest
 
-from benchmarks import compiled, compilers, hlo, results
+from benchmarks import compiled, compilers, hlo, results, settings
 from prt_jax import targets
 from prt_jax.errors import UserError
 
@@ -311,3 +312,15 @@ def test_a_measured_time_stands_beside_its_bound():
   shown = compiled.render([row for row in rows if row["step"] == "robust"], dearest=False)
   # 105.97 GB at 4.8 TB/s are 22.08 ms.
   assert "measured 105.8 ms (102.8 to 113.9), 4.79 times the bound" in shown and "22.08" in shown
+
+
+def test_a_step_at_hand_is_run_and_timed(monkeypatch, tmp_path):
+  """On this machine's own devices in the place of the chip: the program takes its arguments, again and again."""
+  monkeypatch.setattr(compilers, "at_hand", lambda target, chips: jax.devices())
+  monkeypatch.setattr(settings, "select_device", lambda device, config: None)
+  chips = jax.device_count()
+  flags = ["--image_size=32", "--width=2", "--critic_width=2", "--seeds=2", "--attack_steps=1", f"--batch={chips}"]
+  path = tmp_path / "rows.json"
+  compiled.main(["--target=h100", "--run=2", "--steps=attack,critic", f"--chips={chips}", f"--json={path}", *flags])
+  for row in json.loads(path.read_text()):
+    assert row["measured_seconds"] > 0 and len(row["measured"]["samples_s"]) == 2
