@@ -7,6 +7,8 @@ RUN = .venv/bin/python
 # Trains the x16 super-resolution demo on the embedded photographs; again: says that the run is complete.
 demo: .venv/package
 	$(RUN) -m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo
+	@echo "Look at: runs/sr16-stochastic-robust-demo/images/00000660.png (original, measurement, four draws, their std)"
+	@echo "Next:    .venv/bin/python -m prt_jax.main --mode=eval --config=configs/sr16.py:stochastic-robust,demo"
 
 test: lint wheel
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
