@@ -18,7 +18,7 @@ from prt_jax.precision import in_float32
 from prt_jax.programs import as_program, is_eager
 from prt_jax.randomness import normal
 
-# How far from y, in L2, the power iteration looks: near enough for a derivative, far enough for float32.
+# How far from y, in L2, the power iteration looks in float32: near enough for a derivative, far enough for rounding.
 PROBE = 1e-3
 
 # Ratios of norms in float32 are rounded, up or down; lowered by this they are lower bounds as they are written.
@@ -93,6 +93,14 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
   return ROUNDING * jnp.where(sure > 0, sure * lipschitz_lower_bound(x, attacked_x, delta), 0)
 
 
+def probe_length(unit: float) -> float:
+  """PROBE for a type whose neighbouring numbers lie a relative unit apart (Restorer.unit), in balance as in float32.
+
+  Rounding's share of a difference falls with the length, the curvature's grows with it: both are least near sqrt(unit).
+  """
+  return PROBE * (unit / float(jnp.finfo(jnp.float32).eps)) ** 0.5
+
+
 @in_float32
 def jacobian_lower_bound(
   restore: Callable, y: jax.Array, z: Any, key: jax.Array, *, num_steps: int = 20
@@ -100,8 +108,9 @@ def jacobian_lower_bound(
   """The largest singular value of the Jacobian about y, from below, by power iteration with backward passes alone.
 
   J's norm at any point bounds the Lipschitz constant from below, and ||J^T u|| of any unit vector u bounds J's norm,
-  however early the iteration stops and however u was found. u is the direction of f(y + PROBE v) - f(y), a difference
-  in the place of J v, so that no forward derivative is asked for; J is that at y + PROBE v, by f's own backward pass.
+  however early the iteration stops and however u was found. u is the direction of f(y + h v) - f(y), a difference
+  in the place of J v, so that no forward derivative is asked for; J is that at y + h v, by f's own backward pass; h is
+  probe_length of f's attribute `unit`, PROBE where it has none.
   An error of u enters by its square.
 
   Args:
@@ -117,15 +126,16 @@ def jacobian_lower_bound(
   y = jnp.asarray(as_float(y, "jacobian_lower_bound"))
   restore = as_program(restore, y, z)
   step = _power_step if is_eager(restore) else _compiled_power_step
+  length = probe_length(getattr(restore.func, "unit", float(jnp.finfo(jnp.float32).eps)))
   x = restore(y, z)
   direction = to_sphere(normal(key, y.shape), 1.0)
   for _ in range(num_steps):
-    _, direction = step(restore, x, y, z, direction)
-  stretch, _ = step(restore, x, y, z, direction)
+    _, direction = step(restore, x, y, z, length, direction)
+  stretch, _ = step(restore, x, y, z, length, direction)
   return stretch, direction
 
 
-def _power_step(restore, x, y, z, direction):
+def _power_step(restore, x, y, z, length, direction):
   """(||J^T u||, the directions of J^T u): a step of the power iteration from the unit vectors v.
 
   Steps are to be compiled and called from Python: a loop of XLA's around convolutions is several times slower on a CPU.
@@ -134,7 +144,7 @@ def _power_step(restore, x, y, z, direction):
   def squared_change(delta):
     return jnp.sum((restore(y + delta, z) - x) ** 2, axis=range(1, x.ndim))
 
-  change, pull = jax.vjp(squared_change, PROBE * direction)
+  change, pull = jax.vjp(squared_change, length * direction)
   (gradient,) = pull(jnp.ones_like(change))
   # A Jacobian of zero keeps its direction: its norm is 0 along any.
   moves = (l2_norm(gradient) > 0).reshape(-1, *[1] * (y.ndim - 1))

@@ -69,8 +69,12 @@ def test_an_accelerators_flags_are_left_alone(monkeypatch):
   environment = {}
   monkeypatch.setattr(os, "environ", environment)
   monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: name == "libtpu")
-  monkeypatch.setattr(type(jax.config), "jax_platforms", property(lambda _: None), raising=False)
-  devices.use_all_cores(24)
+  before = jax.config.jax_platforms  # with "cpu", as in these tests, no accelerator is looked for
+  jax.config.update("jax_platforms", None)
+  try:
+    devices.use_all_cores(24)
+  finally:
+    jax.config.update("jax_platforms", before)
   assert not environment
 
 

@@ -13,7 +13,7 @@ from prt_jax.attacks.table import OBJECTIVES, Attack, Step
 from prt_jax.evaluation import measures
 from prt_jax.evaluation.measures import Sample, Settings
 from prt_jax.features.extractor import levels
-from prt_jax.lipschitz import PROBE, jacobian_stretch
+from prt_jax.lipschitz import jacobian_stretch
 from prt_jax.precision import in_float32
 
 DEVICES, ONE, UNTRACED = "all devices", "one device", "untraced"
@@ -94,13 +94,13 @@ def compute(names: tuple[str, ...], settings: Settings, sample: Sample) -> dict[
   return measures.compute(names, settings, sample)
 
 
-def power(_: Any, delta: jax.Array, gradient: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+def power(length: Any, delta: jax.Array, gradient: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
   """(||J^T u|| [b], the next delta) of a step of power iteration (lipschitz.jacobian_lower_bound).
 
-  gradient: of the squared change, at delta [b,h,w,C]; its program is the attacks', so that none is compiled for this.
+  length: of delta, lipschitz.probe_length. gradient: of the squared change, at delta [b,h,w,C]; its program is the attacks', so that none is compiled for this.
   """
   moves = (jnp.max(jnp.abs(gradient), range(1, gradient.ndim)) > 0).reshape(-1, *[1] * (delta.ndim - 1))
-  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, PROBE), delta)
+  return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, length), delta)
 
 
 def spread_of(_: Any, restored: jax.Array) -> Spread:

@@ -16,7 +16,7 @@ from prt_jax.evaluation.measures import MEASURES, Sample, due
 from prt_jax.evaluation.runner import LATE, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractor import Extractor
-from prt_jax.lipschitz import PROBE
+from prt_jax.lipschitz import probe_length
 from prt_jax.precision import MEASURING
 from prt_jax.restorers import Restorer
 
@@ -158,7 +158,7 @@ def attack_part(
   fields = run._asdict() | {"num_seeds": runner.num_seeds, "psnr_size": runner.settings.psnr_size}
   del fields["count"]
   if along:
-    fields |= {"direction_steps": DIRECTION_STEPS, "probe": PROBE, "late": LATE}
+    fields |= {"direction_steps": DIRECTION_STEPS, "probe": probe_length(runner.restorer.unit), "late": LATE}
   if run.beside and search:
     fields |= {"search": search._replace(count=0)._asdict()}
   return Part(run.name, key | fields | _further_measures(), run.count, compute)
@@ -167,7 +167,7 @@ def attack_part(
 def jacobian_part(runner: Runner, key: dict, count: int, num_steps: int) -> Part:
   """The norm of the Jacobian, from below."""
   return Part(
-    "jacobian", key | {"num_steps": num_steps, "probe": PROBE}, count,
+    "jacobian", key | {"num_steps": num_steps, "probe": probe_length(runner.restorer.unit)}, count,
     lambda batch, _: runner.measure(runner.jacobian(batch, num_steps)),
   )  # fmt: skip
 

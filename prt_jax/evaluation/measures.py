@@ -240,8 +240,8 @@ MEASURES = {
   ),
   "lipschitz_from_jacobian": Measure(
     "K from the Jacobian", "", 2, "lower", ("stretch",), lambda sample, _: sample.stretch,
-    "||J^T u|| of the first draw's Jacobian, .001 from y (L2), u a unit vector found by power iteration with the "
-    "restorer's own backward pass: a lower bound",
+    "||J^T u|| of the first draw's Jacobian, .001 from y (L2; farther in half precision), u a unit vector found by "
+    "power iteration with the restorer's own backward pass: a lower bound",
     reduce="quantiles",
   ),
 }  # fmt: skip

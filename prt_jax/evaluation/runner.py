@@ -29,7 +29,7 @@ from prt_jax.evaluation import measures
 from prt_jax.evaluation.batch_programs import DEVICES, ONE, UNTRACED
 from prt_jax.evaluation.checked_calls import check_restored, check_same, in_restorers_code
 from prt_jax.evaluation.measures import Sample, Settings
-from prt_jax.lipschitz import PROBE
+from prt_jax.lipschitz import probe_length
 from prt_jax.precision import in_float32
 from prt_jax.programs import as_program
 from prt_jax.randomness import Stream
@@ -247,13 +247,14 @@ class Runner:
   def singular(self, batch: Batch, num_steps: int) -> tuple[jax.Array, jax.Array]:
     """(that norm [D,b], the change of y [D,b,h,w,C], short, that the iteration has come to)."""
     keys = evaluation_keys(Stream.EVALUATION_JACOBIAN, 0, batch.examples, self.seed)
-    delta = self._over(programs.start, on_sphere)((np.float32(PROBE), np.float32(1)), self.split(keys), batch.y).delta
+    length = np.float32(probe_length(self.restorer.unit))
+    delta = self._over(programs.start, on_sphere)((length, np.float32(1)), self.split(keys), batch.y).delta
     first = batch._replace(z=jax.tree.map(lambda leaf: leaf[:, :1], batch.z), restored=batch.restored[:, :1])
     stretches = []
     with self._guarded(batch):
       for _ in range(num_steps + 1):
         gradient, change, _ = self._gradient(first, delta, OBJECTIVES.index(mean_square))
-        stretch, delta = self._over(programs.power)(None, delta, gradient, change)
+        stretch, delta = self._over(programs.power)(length, delta, gradient, change)
         stretches.append(stretch)
     return jnp.max(jnp.stack(stretches), 0), delta
 

@@ -16,6 +16,9 @@ from prt_jax.programs import is_eager
 from prt_jax.randomness import Stream, example_keys
 
 
+FLOAT32 = float(np.finfo(np.float32).eps)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restorer:
   """Evaluation, audit, exploration, restoring and experiments take one; load_run(workdir).restorer() gives a run's.
@@ -38,6 +41,7 @@ class Restorer:
     pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
     training_attack: of a run: {"eps", "num_steps", "learning_rate"} of the search that it was, or would be, trained
       against; measured as well. None: there is none.
+    unit: relative distance of neighbouring numbers of the type that it computes in: 2^-23 for float32.
     identity: what tells it from other restorers, its weights apart; "" = not known, so that nothing measured of it is
       kept for another time.
   """
@@ -56,6 +60,7 @@ class Restorer:
   image_size: int = 0
   pixel_range: str = "0..1"
   training_attack: dict | None = None
+  unit: float = FLOAT32
   identity: str = ""
 
   def __post_init__(self):
@@ -69,7 +74,7 @@ class Restorer:
   @property
   def restore(self) -> jax.tree_util.Partial:
     """(y, z) -> x for one draw, the form that attacks take."""
-    return jax.tree_util.Partial(self.apply if self.traceable else _Untraced(self.apply), self.params)
+    return jax.tree_util.Partial(self.apply if self.traceable else _Untraced(self.apply, self.unit), self.params)
 
   @property
   def stochastic(self) -> bool:
@@ -135,8 +140,8 @@ class _Untraced:
 
   eager = True
 
-  def __init__(self, apply):
-    self._apply = apply
+  def __init__(self, apply, unit):
+    self._apply, self.unit = apply, unit
 
   def __call__(self, params, y, z):
     return self._apply(params, y, z)
@@ -204,6 +209,7 @@ def as_restorer(
     draw_noise=draw_noise,
     degradation=degrade and FunctionDegradation(degrade),
     traceable=not is_eager(function),
+    unit=getattr(function, "unit", FLOAT32),
   )
 
 

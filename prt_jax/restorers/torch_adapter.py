@@ -51,6 +51,12 @@ class TorchRestorer:
     self._restore = jax.custom_vjp(self._forward)
     self._restore.defvjp(self._forward_with_graph, self._backward)
 
+  @property
+  def unit(self) -> float:
+    """The relative distance of neighbouring numbers of the type that the module computes in."""
+    dtypes = (self._torch.float32, self._of_parameters("dtype", self._torch.float32))  # it is given float32
+    return max(self._torch.finfo(dtype).eps for dtype in dtypes)
+
   def __call__(self, y: jax.Array, z: Any = None) -> jax.Array:
     """[B,h,w,3] -> [B,H,W,3], float32."""
     return self._restore(y, z)

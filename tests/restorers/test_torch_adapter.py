@@ -243,8 +243,11 @@ def test_modules_of_other_types_are_audited(kind, module, y):
   np.testing.assert_allclose(restore(y), TorchRestorer(module)(y), atol=tolerance)
   gradients = (jax.grad(lambda y, r=r: jnp.sum(r(y)))(y) for r in (restore, TorchRestorer(module)))
   np.testing.assert_allclose(*gradients, atol=10 * tolerance)
-  bounds = [audit(restorer, y, **QUICK)["lipschitz_lower_bound"] for restorer in (other, module)]
-  assert bounds[0] == pytest.approx(bounds[1], rel=10 * tolerance)
+  reports = [audit(restorer, y, **QUICK | {"num_jacobian_steps": 5}) for restorer in (other, module)]
+  # The stronger attack starts along the Jacobian's direction, whose signs rounding turns where it is near zero.
+  for kind in ("lipschitz_from_jacobian", "lipschitz_from_attacks"):
+    bounds = [report["images"][0][kind] for report in reports]
+    assert bounds[0] == pytest.approx(bounds[1], rel=max(10 * tolerance, 0.02)), kind
 
 
 def test_noise_has_the_type_of_the_parameters(y):
