@@ -23,6 +23,7 @@ from experiments.side_by_side import default_jobs, run_all
 from experiments.training import train
 from prt_jax import evaluate
 from prt_jax.data import prepare
+from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
 from prt_jax.features.extractor import Extractor
 from prt_jax.metrics.joint import joint_frechet_distance
@@ -87,7 +88,7 @@ def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
   if extractor is None:
     raise UserError(f"the joint index needs features: {missing[0]}")
   images = prepare(config.data).val
-  rows = evaluate.evaluation_rows(images, config.eval.num_examples)
+  rows = evaluation_rows(images, config.eval.num_examples)
   index = joint_index(run.game, run.weights, extractor, images[rows], config.eval.batch_size)
   results = report["results"]
   lipschitz = "strong_lipschitz" if config.eval.strong_num_examples else "lipschitz"

@@ -20,7 +20,7 @@ from experiments.command import run_command
 from experiments.image_runs import ImageRun, add_arguments, config_fields, load
 from experiments.results import format_table, mean_and_spread, write_results
 from prt_jax.data import prepare
-from prt_jax.evaluate import evaluation_rows
+from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.features import make_extractor
 from prt_jax.training import trained_estimator
 

@@ -23,8 +23,8 @@ from experiments.results import FOLDER, format_table, write_results
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
 from prt_jax import attacks
 from prt_jax.data import prepare
+from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
-from prt_jax.evaluate import evaluation_rows
 from prt_jax.evaluation import statistics
 from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
 from prt_jax.randomness import Stream

@@ -35,8 +35,8 @@ from experiments.image_runs import (
 from experiments.planned import add_plan_arguments, plan_text
 from experiments.results import format_table, write_results
 from prt_jax.data import prepare
+from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
-from prt_jax.evaluate import evaluation_rows
 from prt_jax.io import pictures
 from prt_jax.reporting.published import TABLE_1
 from prt_jax.training.checkpoints import complete_config

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from prt_jax import devices
 from prt_jax.config_check import checked
 from prt_jax.data import Dataset, prepare
+from prt_jax.data.evaluation_order import evaluation_rows, padded_rows
 from prt_jax.data.partial_folder import writing_lock
-from prt_jax.data.permutation import seeded_permutation
 from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
@@ -39,8 +39,6 @@ from prt_jax.training.data_identity import check_data
 from prt_jax.training.gan import Game, make_game
 from prt_jax.training.trained_estimator import Weights
 from prt_jax.training.writers import write_evaluation
-
-ORDER_SEED = 20221116  # of the order in which rows are taken
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval") -> dict:
@@ -253,16 +251,6 @@ def make_protocol(
     "version": measured_parts.VERSION,
   }
   return json.loads(json.dumps(protocol))
-
-
-def evaluation_rows(images: np.ndarray, count: int) -> np.ndarray:
-  """The first so-many rows of a fixed random order of a data set."""
-  return seeded_permutation(len(images), ORDER_SEED)[:count]
-
-
-def padded_rows(rows: np.ndarray, first: int, batch_size: int) -> np.ndarray:
-  """Rows [first, first + batch_size), the last one repeated past the end: programs are compiled for one size."""
-  return rows[np.minimum(np.arange(first, first + batch_size), len(rows) - 1)]
 
 
 def reference_features(

@@ -84,6 +84,10 @@ def audit(
   return auditor.report()
 
 
+def _stacked(images):
+  return None if images[0] is None else np.stack(images)
+
+
 class Auditor:
   """One audit: goes over images, batch by batch, and reports what it has seen so far.
 
@@ -109,16 +113,17 @@ class Auditor:
     spread = self.restorer.traceable and len(shapes) == 1
     size = devices.num_devices() if spread else 1
     for first in range(0, len(pairs), size):
-      mine = pairs[first : first + size]
-      # An image's random numbers depend on its place alone.
-      examples = np.minimum(np.arange(first, first + size), first + len(mine) - 1)
-      yield from self._audit(mine, examples, DEVICES if size > 1 else ONE)
+      places = np.minimum(np.arange(first, first + size), len(pairs) - 1)
+      yield from self._audit([pairs[place] for place in places], places, DEVICES if size > 1 else ONE)
 
   @in_float32
-  def _audit(self, mine: list[Pair], examples: np.ndarray, where: str) -> list[dict]:
-    protocol, padded = self.protocol, [mine[index - examples[0]] for index in examples]
-    x = None if mine[0].x is None else np.stack([pair.x for pair in padded])
-    y = None if mine[0].y is None else np.stack([pair.y for pair in padded])
+  def _audit(self, padded: list[Pair], places: np.ndarray, where: str) -> list[dict]:
+    """The images of some places, the last of which may be repeated to fill the devices."""
+    protocol, mine = self.protocol, padded[: len(np.unique(places))]
+    # An image's random numbers depend on its own number, or else on its place alone.
+    numbers = [place if pair.number is None else pair.number for place, pair in zip(places, padded, strict=True)]
+    examples = np.array(numbers, np.int64)
+    x, y = (_stacked([getattr(pair, name) for pair in padded]) for name in ("x", "y"))
     shape = self._measurement_shape(x) if y is None else y.shape[1:]
     border = None if x is None else _border(self.restorer, x.shape[1:], shape, protocol)
     size = getattr(self.restorer.degradation, "psnr_size", math.prod(shape))

@@ -5,7 +5,7 @@ import pathlib
 import time
 
 from prt_jax.audit import ALPHAS, Auditor, Protocol
-from prt_jax.commands import restorer_flags
+from prt_jax.commands import restorer_flags, run_images
 from prt_jax.commands.compile_time import CompileTime
 from prt_jax.commands.parser import Parser
 from prt_jax.data.image_files import describe_skipped
@@ -24,18 +24,7 @@ def main(argv: list[str]) -> None:
   arguments = _parser().parse_args(argv)
   restorer_flags.use_all_cores(arguments)
   start, compiling = time.perf_counter(), CompileTime()
-  protocol = Protocol(
-    alphas=_alphas(arguments.alphas),
-    num_steps=arguments.num_steps,
-    num_strong_steps=arguments.num_strong_steps,
-    num_seeds=arguments.num_seeds,
-    num_restarts=arguments.num_restarts,
-    num_jacobian_steps=arguments.num_jacobian_steps,
-    border=arguments.border,
-    seed=arguments.seed,
-    num_neighbors=arguments.num_neighbors,
-    min_images=arguments.min_images,
-  )
+  protocol = _protocol(arguments)
   extractor = None
   if arguments.feature_extractor != "none":
     extractor = make_extractor(arguments, pathlib.Path("~/.cache/prt_jax").expanduser())
@@ -69,10 +58,10 @@ def _parser() -> Parser:
   parser = Parser(_DESCRIPTION)
   restorer_flags.add_flags(parser)
   parser.add_argument(
-    "--alphas", default=",".join(f"{255 * alpha:g}" for alpha in ALPHAS),
-    help="comma-separated sup-norm bounds of the attacks, in 1/255; default %(default)s",
+    "--alphas", help="comma-separated sup-norm bounds of the attacks, in 1/255; default "
+    + ",".join(f"{255 * alpha:g}" for alpha in ALPHAS),
   )
-  parser.add_argument("--num_steps", type=int, default=50, help="steps of each attack; default 50")
+  parser.add_argument("--num_steps", type=int, help="steps of each attack; default 50")
   parser.add_argument(
     "--num_strong_steps", type=int,
     help="steps of each start of the stronger attack beside it, one random and one along the Jacobian's direction; "
@@ -87,19 +76,30 @@ def _parser() -> Parser:
   parser.add_argument(
     "--reference", help="folder of images that restorations should resemble as a set; default: the originals"
   )
-  parser.add_argument("--num_neighbors", type=int, default=3, help="k of precision, recall, ...; default 3")
+  parser.add_argument("--num_neighbors", type=int, help="k of precision, recall, ...; default 3")
   parser.add_argument(
     "--min_images", type=int, default=50, help="fewer images give no distances between sets; default 50"
   )
-  parser.add_argument("--num_seeds", type=int, default=10, help="draws of Z of a stochastic restorer; default 10")
+  parser.add_argument("--num_seeds", type=int, help="draws of Z of a stochastic restorer; default 10")
   parser.add_argument("--num_restarts", type=int, default=1, help="starts an attack, the strongest counts; default 1")
   parser.add_argument(
-    "--num_jacobian_steps", type=int, default=10, help="power iterations for the Jacobian's norm; 0 = none; default 10"
+    "--num_jacobian_steps", type=int, help="power iterations for the Jacobian's norm; 0 = none; default 10"
   )
   parser.add_argument(
     "--border", type=int, help="pixels on each side that PSNR-Y leaves out; default: the scale, for a training run 0"
   )
   return parser
+
+
+def _protocol(arguments) -> Protocol:
+  """Of the flags that are given; of a run's own images otherwise that of its evaluation, so that both agree."""
+  flags = vars(arguments)
+  given = {field.name: flags.get(field.name) for field in dataclasses.fields(Protocol) if field.name != "noise_std"}
+  given = {name: value for name, value in given.items() if value is not None}
+  if arguments.alphas is not None:
+    given["alphas"] = _alphas(arguments.alphas)
+  own = run_images.own_protocol(pathlib.Path(arguments.restorer).expanduser()) if not arguments.input else {}
+  return Protocol(**own | given)
 
 
 def _alphas(text: str) -> tuple[float, ...]:

@@ -3,15 +3,14 @@
 import argparse
 import dataclasses
 import itertools
-import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from prt_jax import devices
+from prt_jax.commands import run_images
 from prt_jax.commands.degradation_flag import BICUBICS, Measuring, image_kinds, named_measuring
 from prt_jax.commands.named_restorer import RestorerAction, named_restorer
 from prt_jax.commands.parser import Parser, output_folder
@@ -23,21 +22,19 @@ from prt_jax.data.image_pairs import (
   image_files,
   read_images,
   read_pairs,
-  result_name,
   square_pairs,
   to_float,
 )
-from prt_jax.degradations import Degradation, make_degradation
+from prt_jax.degradations import make_degradation
 from prt_jax.degradations.chain import LINKS
 from prt_jax.devices import PLATFORMS, use_platform
 from prt_jax.errors import UserError
 from prt_jax.io.json_files import read_object
 from prt_jax.precision import in_float32
-from prt_jax.randomness import Stream
 from prt_jax.restorers import ARCHITECTURES, Restorer
 from prt_jax.restorers.by_name import DEFAULT_SCALE
 from prt_jax.restorers.ranges import RANGES
-from prt_jax.restorers.restorer import FunctionDegradation, evaluation_keys
+from prt_jax.restorers.restorer import FunctionDegradation
 
 PUBLISHED_WIDTH = 64  # channels of most published networks; what is not known is taken to be as wide
 
@@ -73,7 +70,10 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
     "--tile_overlap", type=int, help="pixels that a tile sees around itself; default: as far as the restorer sees, "
     "measured by its gradients",
   )
-  parser.add_argument("--input", required=True, help="folder of original images (measurements with --degradation=none)")
+  parser.add_argument(
+    "--input", default="", help="folder of original images (measurements with --degradation=none); default, with a "
+    "workdir: the run's own validation images, in the order and with the random numbers of its evaluation",
+  )
   parser.add_argument("--output", required=True, help="folder for the report")
   parser.add_argument(
     "--degradation",
@@ -98,19 +98,26 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
   )
   parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
-  parser.add_argument("--max_images", type=int, default=0, help="the first so many images; 0 = all")
+  parser.add_argument(
+    "--max_images", type=int, default=0, help="the first so many images; 0 = all, of a run's own eval.num_examples"
+  )
   parser.add_argument("--seed", type=int, default=0, help="of every random number")
 
 
 def use_all_cores(arguments: argparse.Namespace) -> None:
   """devices.use_all_cores for the restorer that the flags name; before anything starts JAX."""
-  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  path = _workdir(arguments) / "config.json"
   run = read_object(path, "name the workdir of a training run") if path.is_file() else {}
   devices.use_all_cores(run.get("model", {}).get("width", PUBLISHED_WIDTH))
 
 
 def reference(arguments: argparse.Namespace, restorer: Restorer) -> list[np.ndarray] | None:
-  """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one; None: the flag is not given."""
+  """The images of --reference, [H,W,3] in [0, 1], as a run's where the restorer is one.
+
+  Without the flag and without --input the run's training images, as in an evaluation; else None.
+  """
+  if not arguments.reference and not arguments.input:
+    return run_images.own_training_images(_workdir(arguments), arguments.max_images)
   if not arguments.reference:
     return None
   if restorer.image_size:
@@ -120,15 +127,21 @@ def reference(arguments: argparse.Namespace, restorer: Restorer) -> list[np.ndar
   return [to_float(image) for _, image, _ in read_images(arguments.reference)]
 
 
+def _workdir(arguments) -> pathlib.Path:
+  """What --restorer names, where that is a workdir."""
+  return pathlib.Path(arguments.restorer).expanduser()
+
+
 def _read_config(arguments) -> dict:
   """The config of the run whose workdir --restorer names."""
-  path = pathlib.Path(arguments.restorer).expanduser() / "config.json"
+  path = _workdir(arguments) / "config.json"
   return read_object(path, "name the workdir of a training run")
 
 
 def output(arguments: argparse.Namespace) -> pathlib.Path:
   """The folder --output, made if needed; UserError if it is the input's, whose images results could replace."""
-  if pathlib.Path(arguments.output).expanduser().resolve() == pathlib.Path(arguments.input).expanduser().resolve():
+  given = arguments.input and pathlib.Path(arguments.input).expanduser().resolve()
+  if pathlib.Path(arguments.output).expanduser().resolve() == given:
     raise UserError(
       f"--output={arguments.output} is the folder of the input, which would then hold results: choose another"
     )
@@ -174,6 +187,8 @@ def check_any(arguments: argparse.Namespace, pairs: Sequence[Pair], skipped: lis
 def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
   """The restorer, and an iterator over the images; UserError for flags that do not fit."""
   check_seed("--seed", arguments.seed)
+  if not arguments.input and not (_workdir(arguments) / "config.json").is_file():
+    raise UserError(f"--restorer={arguments.restorer} has no images of its own: --input takes a folder of them")
   if min((arguments.scale or 1) - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
     raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
   if arguments.device:
@@ -184,15 +199,23 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
   if restorer.image_size:
     check_flags_of_a_run(arguments)
     run = _read_config(arguments)
+    if not arguments.input and name == "none":
+      raise UserError("--degradation=none needs --input: a run's own validation images are originals")
     if name == "none":
       degradation = make_degradation(run["degradation"], restorer.image_size)
-      pairs = run_measurements(arguments.input, degradation, skipped)
+      pairs = run_images.run_measurements(arguments.input, degradation, skipped)
     else:
       restorer = _with_noise_std(restorer, noise_std)
       noise_std = restorer.degradation.noise_std
       # What is measured needs the image's number: run_measured does that.
-      read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], lambda x: x, skipped)
-      pairs = (run_measured(restorer, pair, index, arguments.seed) for index, pair in enumerate(read))
+      if not arguments.input:
+        read = run_images.own_pairs(_workdir(arguments), arguments.max_images)
+      else:
+        read = square_pairs(arguments.input, restorer.image_size, run["data"]["resize"], lambda x: x, skipped)
+      pairs = (
+        run_images.run_measured(restorer, pair, index if pair.number is None else pair.number, arguments.seed)
+        for index, pair in enumerate(read)
+      )
   else:
     scale = restorer.scale or arguments.scale or DEFAULT_SCALE
     measuring = named_measuring(name, scale, noise_std, arguments.seed)
@@ -203,9 +226,13 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, arguments.mod_crop, arguments.crop)
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
-  count = len(image_files(arguments.input))
+  if not arguments.input:
+    pairs = list(pairs)
+    count = len(pairs)
+  else:
+    count = len(image_files(arguments.input))
+    count = min(count, arguments.max_images or count)
   print(f"restorer: {restorer.name}", flush=True)
-  count = min(count, arguments.max_images or count)
   pairs = itertools.islice(pairs, arguments.max_images or None)
   return Loaded(restorer, pairs, noise_std or 0.0, [] if skipped is None else skipped, count)
 
@@ -248,32 +275,3 @@ def check_flags_of_a_run(arguments: argparse.Namespace) -> None:
   given = {"--scale": arguments.scale is not None, "--crop": arguments.crop, "--mod_crop": arguments.mod_crop}
   if named := [flag for flag, is_given in given.items() if is_given]:
     raise UserError(f"{named[0]}: a training run has a size and a scale of its own: leave the flag out with a workdir")
-
-
-def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
-  """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
-  keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
-  y = restorer.degradation.degrade(jnp.asarray(np.asarray(pair.x)[None]), keys)
-  return dataclasses.replace(pair, y=np.asarray(y)[0])
-
-
-def run_measurements(
-  folder: str | os.PathLike, degradation: Degradation, skipped: list[str] | None = None
-) -> Iterator[Pair]:
-  """Each image of a folder as a measurement that a training run's restorer takes: it has that measurement's size.
-
-  Where the degradation says so (whole_images), it may also be a whole picture: what counts is the part that is seen,
-  the rest is made anew. UserError for another size. skipped: as in image_pairs.read_images.
-  """
-  shape, (side, *_) = degradation.measurement_shape, degradation.image_shape
-  for path, image, alpha in read_images(folder, skipped):
-    image, alpha = to_float(image), None if alpha is None else np.asarray(alpha, np.float32) / 255
-    if degradation.whole_images and image.shape == degradation.image_shape:
-      image = np.asarray(degradation.clean(jnp.asarray(image[None])))[0]
-    if image.shape != shape:
-      whole = f", or whole pictures of {side}x{side}" if degradation.whole_images else ""
-      raise UserError(
-        f"{path} is {image.shape[1]}x{image.shape[0]}: this run restores measurements of {shape[1]}x{shape[0]}{whole}; "
-        "originals are measured first with --degradation=own"
-      )
-    yield Pair(result_name(path), None, image, alpha)

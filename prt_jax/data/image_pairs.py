@@ -33,6 +33,7 @@ class Pair:
   form: of the file that was read.
   size: (rows, columns) of the original, where x was mirrored at its edges until the scale divided them; None: it was
     not.
+  number: that its random numbers depend on; None: its place among the pairs.
   """
 
   name: str
@@ -41,6 +42,7 @@ class Pair:
   alpha: np.ndarray | None = None
   form: Form = PLAIN
   size: tuple[int, int] | None = None
+  number: int | None = None
 
 
 def image_files(folder: str | os.PathLike) -> list[pathlib.Path]:

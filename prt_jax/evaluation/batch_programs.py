@@ -97,7 +97,8 @@ def compute(names: tuple[str, ...], settings: Settings, sample: Sample) -> dict[
 def power(length: Any, delta: jax.Array, gradient: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
   """(||J^T u|| [b], the next delta) of a step of power iteration (lipschitz.jacobian_lower_bound).
 
-  length: of delta, lipschitz.probe_length. gradient: of the squared change, at delta [b,h,w,C]; its program is the attacks', so that none is compiled for this.
+  length: of delta, lipschitz.probe_length. gradient: of the squared change, at delta [b,h,w,C]; its program is the
+  attacks', so that none is compiled for this.
   """
   moves = (jnp.max(jnp.abs(gradient), range(1, gradient.ndim)) > 0).reshape(-1, *[1] * (delta.ndim - 1))
   return jacobian_stretch(gradient, change), jnp.where(moves, to_sphere(gradient, length), delta)

@@ -15,7 +15,6 @@ from prt_jax.errors import UserError
 from prt_jax.programs import is_eager
 from prt_jax.randomness import Stream, example_keys
 
-
 FLOAT32 = float(np.finfo(np.float32).eps)
 
 

@@ -193,6 +193,7 @@ def test_noise_is_reported(images, tmp_path):
     (["--restorer=mine:f", "--checkpoint=x"], ["--checkpoint is for"]),
     (["--restorer=tests"], ["tests is no workdir"]),
     (["--input=no_such_folder"], ["no_such_folder is no folder"]),
+    (["--input="], ["--restorer=bicubic has no images of its own: --input takes a folder"]),
     (["--input=tests/metrics"], ["tests/metrics holds no images"]),
     (["--scale=8", "--mod_crop"], ["one.png is 68x64", "at least 128 pixels"]),
     (["--alphas=a"], ["--alphas=a"]),

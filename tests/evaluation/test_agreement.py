@@ -1,15 +1,13 @@
 """The audit and the evaluation of one run on the same images agree number for number."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from prt_jax import evaluate
-from prt_jax.audit import Auditor, Protocol
-from prt_jax.data import prepare
-from prt_jax.data.image_pairs import Pair
-from prt_jax.features.extractors import make_extractor
-from prt_jax.restorers.from_run import load_run
+from prt_jax.audit import command_line
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
 from tests import tiny
@@ -18,7 +16,10 @@ from tests.conftest import CACHE
 
 @pytest.fixture(scope="module")
 def both(photographs, tmp_path_factory):
-  """(the evaluation's report, its examples, the audit's report) of an untrained stochastic net on the same 8 images."""
+  """(the evaluation's report, its examples, the audit's report) of an untrained stochastic net on the same 8 images.
+
+  By the commands as users give them: an audit without --input.
+  """
   workdir = tmp_path_factory.mktemp("agreement") / "run"
   config = tiny.get_config()
   config.unlock()
@@ -33,19 +34,10 @@ def both(photographs, tmp_path_factory):
   checkpoints.save(init_state(make_game(config)).replace(step=np.int32(8)))
   checkpoints.close()
   report = evaluate.evaluate(config, workdir)
-  images = prepare(config.data)
-  pairs = [Pair(str(row), np.asarray(image, np.float32) / 255, None) for row, image in enumerate(images.val)]
-  protocol = Protocol(
-    alphas=(4 / 255,), num_steps=2, num_jacobian_steps=1, num_seeds=config.attack.num_seeds,
-    num_std_seeds=config.eval.num_std_seeds, noise_std=config.degradation.noise_std, min_images=8,
-  )
-  rows = evaluate.evaluation_rows(images.train, 8)
-  auditor = Auditor(
-    load_run(workdir).restorer(), protocol, extractor=make_extractor(config.eval, config.data.cache_dir),
-    reference=[np.asarray(images.train[row], np.float32) / 255 for row in rows],
-  )
-  assert len(list(auditor.audit(pairs))) == 8
-  return report, dict(np.load(workdir / "eval" / "8" / "examples.npz")), auditor.report()
+  output = workdir.parent / "audit"
+  command_line.main([f"--restorer={workdir}", f"--output={output}", "--min_images=8"])
+  examples = dict(np.load(workdir / "eval" / "8" / "examples.npz"))
+  return report, examples, json.loads((output / "report.json").read_text())
 
 
 def test_every_result_of_both_is_the_same(both):
@@ -62,11 +54,11 @@ def test_every_result_of_both_is_the_same(both):
 
 def test_every_image_has_the_same_numbers(both):
   evaluation, examples, audit = both
-  order = np.argsort(examples["row"])
+  assert [image["name"] for image in audit["images"]] == [f"row {row}" for row in examples["row"]]
+  assert examples["row"].tolist() != sorted(examples["row"])  # its numbers are not its places
   for name, values in examples.items():
     if name in ("row", "change", "random_change") or name.startswith(("random_", "strong_")):
       continue
-    values = values[order]
     attack, _, measure = name.partition("_4_")
     field = {"ifgsm": "robustness", "strong_sup": "robustness_strong"}.get(attack)
     if field:

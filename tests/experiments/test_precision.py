@@ -9,8 +9,8 @@ from experiments import precision
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
 from prt_jax.attacks.table import ATTACKS
 from prt_jax.data import prepare
+from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
-from prt_jax.evaluate import evaluation_rows
 from prt_jax.evaluation.runner import DEVICES, Runner
 from prt_jax.restorers.from_run import load_run, run_restorer
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
