@@ -20,6 +20,10 @@ class DecisionAttack(NamedTuple):
   delta: the change of the measurements, shaped like y.
   rate_before: share of the restorations, over examples and seeds, that are classified as the target.
   rate_after: the same under the attack.
+
+  Example:
+    >>> DecisionAttack(delta=jnp.zeros((1, 2, 2, 3)), rate_before=0.25, rate_after=1.0).rate_after
+    1.0
   """
 
   delta: jax.Array
@@ -52,6 +56,15 @@ def decision_attack(
 
   Raises:
     ValueError: logits of a wrong shape, a target that is no class, or pixels of y in another range.
+
+  Example:
+    >>> def classify(x):  # dark or bright
+    ...   mean = jnp.mean(x, (1, 2, 3))
+    ...   return jnp.stack([0.5 - mean, mean - 0.5], -1)
+    >>> y, z = jnp.full((1, 4, 4, 3), 0.48), jnp.zeros((1, 1))
+    >>> found = decision_attack(lambda y, z: y, classify, y, z, target=1)
+    >>> found.rate_before, found.rate_after
+    (0.0, 1.0)
   """
   y = jnp.asarray(as_pixels(y, "decision_attack"))
   restore = as_program(restore, y, first_draw(z))

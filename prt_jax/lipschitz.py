@@ -54,6 +54,12 @@ def attack_lower_bound(
 
   Raises:
     ValueError: both or neither of eps and alpha.
+
+  Example:
+    >>> y, z = jnp.full((1, 2, 2, 1), 0.5), jnp.zeros((1, 1))
+    >>> bound = attack_lower_bound(lambda y, z: 3 * y, y, z, jax.random.key(0), eps=0.1)
+    >>> print(f"{bound[0]:.3f}")
+    3.000
   """
   if alpha is None and eps is not None:
     rate = eps / 4 if learning_rate is None else learning_rate
@@ -85,6 +91,11 @@ def sure_lower_bound(x: jax.Array, attacked_x: jax.Array, delta: jax.Array) -> j
 
   Returns:
     [B] float32, at least 0.
+
+  Example:
+    >>> delta = jnp.full((1, 4), 0.5)
+    >>> print(f"{sure_lower_bound(jnp.zeros((1, 4)), 2 * delta, delta)[0]:.4f}", sure_lower_bound(delta, delta, delta))
+    2.0000 [0.]
   """
   half_a_unit = jnp.finfo(jnp.float32).eps / 2
   rounding = half_a_unit * (l2_norm(x) + l2_norm(attacked_x))
@@ -97,6 +108,10 @@ def probe_length(unit: float) -> float:
   """PROBE for a type whose neighbouring numbers lie a relative unit apart (Restorer.unit), in balance as in float32.
 
   Rounding's share of a difference falls with the length, the curvature's grows with it: both are least near sqrt(unit).
+
+  Example:
+    >>> print(probe_length(2.0**-23), round(probe_length(2.0**-10), 4))  # float32, half precision
+    0.001 0.0905
   """
   return PROBE * (unit / float(jnp.finfo(jnp.float32).eps)) ** 0.5
 
@@ -122,6 +137,12 @@ def jacobian_lower_bound(
 
   Returns:
     (||J^T u|| [B] float32, v [B, ...] of unit norm).
+
+  Example:
+    >>> gains = jnp.array([3.0, 1.0])
+    >>> bound, direction = jacobian_lower_bound(lambda y, z: gains * y, jnp.zeros((1, 2)), None, jax.random.key(0))
+    >>> print(f"{bound[0]:.3f}", jnp.round(jnp.abs(direction)))
+    3.000 [[1. 0.]]
   """
   y = jnp.asarray(as_float(y, "jacobian_lower_bound"))
   restore = as_program(restore, y, z)
@@ -156,5 +177,10 @@ _compiled_power_step = jax.jit(_power_step)
 
 def jacobian_stretch(gradient: jax.Array, change: jax.Array) -> jax.Array:
   """||J^T u|| [B] of the gradient 2 J^T (f(y + delta) - f(y)) [B, ...] of the squared change [B], u the change's
-  direction; 0 where nothing changes."""
+  direction; 0 where nothing changes.
+
+  Example:
+    >>> print(f"{jacobian_stretch(jnp.array([[12.0, 0.0]]), jnp.array([4.0]))[0]:.3f}")  # 12 / (2 sqrt(4))
+    3.000
+  """
   return jnp.where(change > 0, ROUNDING * l2_norm(gradient) / (2 * jnp.sqrt(jnp.where(change > 0, change, 1))), 0)

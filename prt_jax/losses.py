@@ -7,12 +7,22 @@ import jax.numpy as jnp
 
 
 def generator_loss(fake_logits: jax.Array) -> jax.Array:
-  """Non-saturating loss, E softplus(-C(G)): logits [B] -> [B]."""
+  """Non-saturating loss, E softplus(-C(G)): logits [B] -> [B].
+
+  Example:
+    >>> print(f"{generator_loss(jnp.array([0.0]))[0]:.4f}")  # log 2
+    0.6931
+  """
   return jax.nn.softplus(-fake_logits)
 
 
 def critic_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-  """softplus(-C(real)) + softplus(C(fake)), without its gradient penalty: logits [B], [B] -> [B]."""
+  """softplus(-C(real)) + softplus(C(fake)), without its gradient penalty: logits [B], [B] -> [B].
+
+  Example:
+    >>> print(f"{critic_loss(jnp.array([0.0]), jnp.array([0.0]))[0]:.4f}")  # 2 log 2
+    1.3863
+  """
   return jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)
 
 
@@ -25,12 +35,22 @@ def r1_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Ar
 
   Returns:
     [B].
+
+  Example:
+    >>> print(r1_penalty(lambda x: x @ jnp.array([3.0, 4.0]), jnp.zeros((1, 2))))
+    [25.]
   """
   return logits_and_r1_penalty(critic, x)[1]
 
 
 def logits_and_r1_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The logits [B] and r1_penalty [B] of the same forward pass."""
+  """The logits [B] and r1_penalty [B] of the same forward pass.
+
+  Example:
+    >>> logits, penalty = logits_and_r1_penalty(lambda x: x @ jnp.array([3.0, 4.0]), jnp.ones((1, 2)))
+    >>> print(logits, penalty)
+    [7.] [25.]
+  """
   logits, pullback = jax.vjp(critic, x)
   (gradient,) = pullback(jnp.ones_like(logits))
   return logits, jnp.sum(gradient**2, axis=range(1, x.ndim))
@@ -46,6 +66,10 @@ def robustness_loss(reference: jax.Array, attacked: jax.Array) -> jax.Array:
 
   Returns:
     [B].
+
+  Example:
+    >>> print(robustness_loss(jnp.zeros((2, 1, 4, 4, 3)), jnp.full((2, 1, 4, 4, 3), 0.5)))
+    [0.25]
   """
   change = (reference - attacked) ** 2
   return jnp.mean(change, axis=(0, *range(2, change.ndim)))

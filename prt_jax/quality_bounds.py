@@ -38,6 +38,10 @@ def quality_bound(deviation: float, joint_distance: float, scale: float = 1.0) -
 
   Raises:
     ValueError: a negative distance, or a scale that is not over 0.
+
+  Example:
+    >>> round(quality_bound(deviation=5.0, joint_distance=3.0), 4)  # sqrt((5 / 3)^2 - 1)
+    1.3333
   """
   if deviation < 0 or joint_distance < 0 or scale <= 0:
     raise ValueError(
@@ -69,6 +73,12 @@ def sharpest_quality_bound(
 
   Returns:
     (the bound, its s).
+
+  Example:
+    >>> x = np.array([[1.0], [-1.0]])
+    >>> bound, scale = sharpest_quality_bound([(x, 0 * x, x * [[1.0], [-1.0]])], deviation=1.0, scales=(1.0,))
+    >>> bool(bound >= 0), scale
+    (True, 1.0)
   """
   found = []
   for scale in scales:
@@ -82,6 +92,10 @@ def consistency_floor(degradation_norm: float) -> float:
 
   Proof. ||y - y'|| = ||D(f(y) - f(y'))|| <= ||D|| ||f(y) - f(y')||, D linear. QED. For block means of factor s,
   ||D|| = 1 / s, and 1 for inpainting: K is 4, 8, 16 or more in x4, x8, x16 without any erratic behaviour.
+
+  Example:
+    >>> consistency_floor(1 / 4)  # block means, x4
+    4.0
   """
   return 1 / degradation_norm
 
@@ -90,6 +104,10 @@ def beyond_floor(lipschitz: float, floor: float) -> float:
   """sqrt(K^2 - floor^2): what a restorer adds to what consistency forces, the part of a change that D does not see.
 
   0 where K, a lower bound, is below the floor itself.
+
+  Example:
+    >>> beyond_floor(5.0, 4.0)
+    3.0
   """
   return max(lipschitz**2 - floor**2, 0.0) ** 0.5
 
@@ -105,5 +123,9 @@ def robustness_ceiling(input_psnr_db: float, degradation_norm: float, output_siz
     degradation_norm: ||D||.
     output_size: values of one restoration.
     input_size: values that the input's PSNR averages over.
+
+  Example:
+    >>> robustness_ceiling(30.0, 1 / 4, output_size=16, input_size=1)  # block means give the input PSNR itself
+    30.0
   """
   return input_psnr_db + 10 * float(np.log10(output_size * degradation_norm**2 / input_size))

@@ -16,12 +16,24 @@ _KEPT = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
 
 
 def first_draw(z: Any) -> Any:
-  """The first seed's part of z, leaves [S, ...] -> [...]."""
+  """The first seed's part of z, leaves [S, ...] -> [...].
+
+  Example:
+    >>> print(first_draw((jnp.array([[1.0], [2.0]]),)))
+    (Array([1.], dtype=float32),)
+  """
   return jax.tree.map(operator.itemgetter(0), z)
 
 
 def restore_seeds(restore: Restore, y: jax.Array, z: Any) -> jax.Array:
-  """One restoration a seed: [S, B, ...]."""
+  """One restoration a seed: [S, B, ...].
+
+  Example:
+    >>> print(restore_seeds(lambda y, z: y + z, jnp.array([[1.0, 2.0]]), jnp.array([[[0.0]], [[10.0]]])))
+    [[[ 1.  2.]]
+    <BLANKLINE>
+     [[11. 12.]]]
+  """
   if is_eager(restore):
     seeds = range(len(jax.tree.leaves(z)[0]))
     return jnp.stack([restore(y, jax.tree.map(operator.itemgetter(seed), z)) for seed in seeds])
@@ -38,6 +50,10 @@ def over_seeds(function: Callable[[Any], Any], z: Any, seeds_at_once: int = 0) -
   intermediate values for gradients but the results of our nets' convolutions, and computes the others again: little
   more than the memory of one group. On a CPU it is faster nonetheless, with our nets (models.convolution): its caches
   hold one group's images.
+
+  Example:
+    >>> print(over_seeds(lambda z: z**2, jnp.arange(5.0), seeds_at_once=2))
+    [ 0.  1.  4.  9. 16.]
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:
@@ -67,6 +83,13 @@ def sum_over_seeds(
 
   A loop, as in over_seeds, but one that takes each group's gradient (of shared and outputs, none of z) where it
   computes its value: no value is computed again. The gradient is of first order and backward alone.
+
+  Example:
+    >>> def total(gain, outputs, z):
+    ...   return jnp.sum(gain * outputs * z)
+    >>> arguments = jnp.float32(2), jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 0.0, 1.0])
+    >>> print(sum_over_seeds(total, *arguments, seeds_at_once=2))
+    8.0
   """
   num_seeds = len(jax.tree.leaves(z)[0])
   if seeds_at_once == 0 or seeds_at_once >= num_seeds:

@@ -39,6 +39,12 @@ def adversarial_search(
 
   Returns:
     delta, shaped like y, ||delta||_2 <= eps for each example; no gradient flows through it.
+
+  Example:
+    >>> y, z = jnp.full((1, 2, 2, 1), 0.5), jnp.zeros((3, 1))  # three draws that are not used
+    >>> delta = adversarial_search(lambda y, z: 2 * y, y, z, jax.random.key(0), eps=0.1)
+    >>> print(f"{jnp.linalg.norm(delta):.4f}")
+    0.1000
   """
   restore_all = jax.vmap(restore, (None, 0))
   reference = jax.lax.stop_gradient(restore_all(y, z))
@@ -65,6 +71,13 @@ def ascend(
 
   unroll: write the steps out, as a CPU wants, on which a loop around convolutions is several times slower; else one
   loop, whose body an accelerator's compiler sees once. None: as suits JAX's default backend.
+
+  Example:
+    >>> slope = jnp.array([[3.0, 4.0]])
+    >>> settings = {"eps": 1.0, "num_steps": 50, "learning_rate": 0.1}
+    >>> delta = ascend(lambda d: jnp.sum(slope * d), jax.random.key(0), (1, 2), **settings)
+    >>> print((jnp.sum(slope * delta) > 4.9) & (jnp.linalg.norm(delta) < 1.0001))  # 5 is the largest on the unit ball
+    True
   """
   # With respect to delta alone: no gradient of a weight is computed. Jitted, the steps share one trace.
   gradient = jax.jit(jax.grad(total_change))
@@ -82,7 +95,13 @@ def ascend(
 
 
 class Search(NamedTuple):
-  """Where an inner search is: delta [B, ...], and the state of its Adam, () where it has none."""
+  """Where an inner search is: delta [B, ...], and the state of its Adam, () where it has none.
+
+  Example:
+    >>> search = start_search(jax.random.key(0), (2, 3), eps=0.5)
+    >>> print(search.delta.shape)
+    (2, 3)
+  """
 
   delta: jax.Array
   adam: Any
@@ -92,19 +111,38 @@ _ADAM: Any = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
 def change(restore: Restore, y: jax.Array, z: Any, delta: jax.Array, reference: jax.Array) -> jax.Array:
-  """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B]."""
+  """E_Z ||restore(y + delta, Z) - reference||^2 of each example, a sum over pixels: what the search maximises, [B].
+
+  Example:
+    >>> y, z, delta = jnp.zeros((1, 2)), jnp.zeros((1, 1)), jnp.array([[0.3, 0.4]])
+    >>> print(change(lambda y, z: 2 * y, y, z, delta, jnp.zeros((1, 1, 2))))
+    [1.]
+  """
   difference = jax.vmap(lambda z_s: restore(y + delta, z_s))(z) - reference
   return jnp.sum(difference**2, axis=(0, *range(2, difference.ndim))) / reference.shape[0]
 
 
 def start_search(key: jax.Array, shape: tuple[int, ...], eps: float) -> Search:
-  """A random direction of norm eps for each example; key: one, or one an example."""
+  """A random direction of norm eps for each example; key: one, or one an example.
+
+  Example:
+    >>> search = start_search(jax.random.key(0), (2, 3), eps=0.5)
+    >>> print(np.round(jnp.linalg.norm(search.delta, axis=1), 4))
+    [0.5 0.5]
+  """
   delta = to_sphere(normal(key, shape), eps)
   return Search(delta, _ADAM.init(delta))
 
 
 def search_step(search: Search, gradient: jax.Array, eps: float, learning_rate: float | jax.Array) -> Search:
-  """One Adam step up the gradient [B, ...] of the change, projected to the eps-ball."""
+  """One Adam step up the gradient [B, ...] of the change, projected to the eps-ball.
+
+  Example:
+    >>> search = start_search(jax.random.key(0), (1, 2), eps=1.0)
+    >>> search = search_step(search, jnp.array([[1.0, 0.0]]), eps=1.0, learning_rate=100.0)
+    >>> print(np.round(search.delta, 1))
+    [[1. 0.]]
+  """
   ascent, adam = _ADAM.update(gradient, search.adam)
   return Search(project_to_ball(search.delta + learning_rate * ascent, eps), adam)
 
@@ -115,5 +153,9 @@ def conditional_step(delta: jax.Array, gradient: jax.Array, eps: float, share: f
   to_sphere((1 - share) delta + share eps gradient / ||gradient||): Frank-Wolfe on the ball, drawn out
   to the sphere. On a linear restorer share = 1 is power iteration and finds the true maximum, where
   Adam, whose steps are near a sign's, ends near a vector of equal magnitudes.
+
+  Example:
+    >>> print(np.round(conditional_step(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 5.0]]), eps=1.0, share=1.0), 4))
+    [[0. 1.]]
   """
   return to_sphere((1 - share) * delta + share * to_sphere(gradient, eps), eps)

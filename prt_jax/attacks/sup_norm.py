@@ -38,6 +38,12 @@ def ifgsm(restore: Restore, y: jax.Array, z: Any, key: jax.Array, *, alpha: floa
 
   Raises:
     UserError: pixels of y in another range.
+
+  Example:
+    >>> y, z = jnp.full((1, 2, 2, 1), 0.5), jnp.zeros((1, 1))
+    >>> delta = ifgsm(lambda y, z: 2 * y, y, z, jax.random.key(0), alpha=0.25)
+    >>> print(jnp.abs(delta).ravel())
+    [0.25 0.25 0.25 0.25]
   """
   y = jnp.asarray(as_pixels(y, "ifgsm"))
   restore = as_program(restore, y, first_draw(z))
@@ -71,6 +77,11 @@ def sign_ascent(
 
   Returns:
     delta; no gradient flows through it.
+
+  Example:
+    >>> slope = jax.tree_util.Partial(lambda slope, y: jnp.sum(slope * y), jnp.array([[2.0, -1.0]]))
+    >>> print(sign_ascent(slope, jnp.full((1, 2), 0.5), jnp.zeros((1, 2)), alpha=0.25, num_steps=4))
+    [[ 0.25 -0.25]]
   """
   traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((objective, y, delta)))
   if traced or not (eager or devices.backend() == "cpu"):

@@ -60,6 +60,12 @@ def audit(
   Raises:
     UserError: outputs of a wrong shape, NaN, pixels of y or x in another range, or a field of the protocol that cannot
       work.
+
+  Example:
+    >>> y = jnp.full((1, 16, 16, 3), 0.5)
+    >>> report = audit(lambda y: 0.5 * y, y, alphas=(0.1,), num_steps=2)
+    >>> print(round(report["lipschitz_lower_bound"], 3))
+    0.5
   """
   restorer = as_restorer(restore, draw_noise=draw_noise, degrade=degrade)
   if degrade is not None:
@@ -92,6 +98,15 @@ class Auditor:
   """One audit: goes over images, batch by batch, and reports what it has seen so far.
 
   Images of one size go over all devices, with a restorer that can be traced; others one at a time.
+
+  Example:
+    >>> restorer = as_restorer(lambda y: 0.5 * y, name="half as bright")
+    >>> auditor = Auditor(restorer, Protocol(alphas=(0.1,), num_steps=2))
+    >>> y = np.full((16, 16, 3), 0.5, np.float32)
+    >>> print([image["name"] for image in auditor.audit([Pair("grey", None, y)])])
+    ['grey']
+    >>> print(auditor.report()["restorer"])
+    half as bright
   """
 
   def __init__(

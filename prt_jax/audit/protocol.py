@@ -23,6 +23,10 @@ class Protocol:
   seed: of every random number.
   num_neighbors: k of precision, recall, density and coverage.
   min_images: fewer say nothing of distributions: then these and Frechet distances are left out.
+
+  Example:
+    >>> Protocol(alphas=(1 / 255,), num_steps=20).num_seeds
+    10
   """
 
   alphas: tuple[float, ...] = ALPHAS

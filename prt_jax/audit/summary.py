@@ -30,6 +30,11 @@ class Pictures:
     measurement: y.
     restored: f(y), the first seed's.
     attacked: (alpha, y + delta, f(y + delta)) of the smallest I-FGSM attack and the middle one.
+
+  Example:
+    >>> grey = np.full((8, 8, 3), 0.5, np.float32)
+    >>> Pictures(original=None, measurement=grey, restored=grey, attacked=[]).restored.shape
+    (8, 8, 3)
   """
 
   original: np.ndarray | None
@@ -157,6 +162,13 @@ def joint_index(pictures: Sequence[Pictures]) -> dict | None:
   Returns:
     {"value", "num_patches", "meaning"}; None without originals, where a measurement is no smaller image of its
     restoration, or with fewer patches than a covariance needs.
+
+  Example:
+    >>> y = np.random.default_rng(0).uniform(size=(80, 80, 3)).astype(np.float32)
+    >>> x = y.repeat(2, 0).repeat(2, 1)
+    >>> index = joint_index([Pictures(original=x, measurement=y, restored=x, attacked=[])])  # the original itself
+    >>> print(round(index["value"], 6), index["num_patches"])
+    0.0 400
   """
   patches = [_joint_patches(picture) for picture in pictures]
   if any(patch is None for patch in patches):

@@ -67,6 +67,11 @@ class Bicubic(LinearDegradation):
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image, pixels.
     consistency: 'exact' or 'statistical', see degradation.py.
+
+  Example:
+    >>> bicubic = Bicubic(factor=4, noise_std=0.0, image_size=16)
+    >>> print(bicubic.clean(jnp.ones((1, 16, 16, 3))).shape)
+    (1, 4, 4, 3)
   """
 
   factor: int
@@ -95,7 +100,12 @@ class Bicubic(LinearDegradation):
 
 @dataclasses.dataclass(frozen=True)
 class MatlabBicubic(Bicubic):
-  """The same as MATLAB's imresize reduces."""
+  """The same as MATLAB's imresize reduces.
+
+  Example:
+    >>> print(MatlabBicubic(factor=4, noise_std=0.0, image_size=16).measurement_shape)
+    (4, 4, 3)
+  """
 
   _reduce = staticmethod(matlab_downsample)
 

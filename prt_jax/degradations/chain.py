@@ -95,6 +95,11 @@ class Chain(ImageDegradation):
   Attributes:
     links: degradations of images, each of what the one before it leaves.
     image_size: side of the square image, pixels.
+
+  Example:
+    >>> blur_and_jpeg = Chain(parse("blur:1.2+jpeg:70", 16), 16)
+    >>> print(blur_and_jpeg.clean(jnp.zeros((1, 16, 16, 3))).shape)
+    (1, 16, 16, 3)
   """
 
   links: tuple[Degradation, ...]

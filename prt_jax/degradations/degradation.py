@@ -27,6 +27,11 @@ class Degradation(Protocol):
     whole_images: whether an image of which D keeps a part can stand for its measurement, the rest to be made anew.
     image_shape, measurement_shape: of one x and one y.
     psnr_size: the number of values that AI-PSNR averages over.
+
+  Example:
+    >>> from prt_jax.degradations import SuperResolution
+    >>> isinstance(SuperResolution(factor=4, noise_std=0.0, image_size=16), Degradation)
+    True
   """
 
   @property
@@ -82,6 +87,14 @@ class ImageDegradation:
   """What a degradation of square images needs not say: all but noise_std, image_size (pixels), title and clean.
 
   As it stands, measurements have the image's size and there is no projection.
+
+  Example:
+    >>> class Grey(ImageDegradation):
+    ...   noise_std, image_size, title = 0.0, 8, "colourisation"
+    ...   def clean(self, x):
+    ...     return jnp.mean(x, -1, keepdims=True)
+    >>> print(Grey().measurement_shape, Grey().psnr_size)
+    (8, 8, 1) 64
   """
 
   noise_std: float

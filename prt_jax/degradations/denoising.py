@@ -15,6 +15,12 @@ class Denoising(ImageDegradation):
   Attributes:
     noise_std: standard deviation of the noise, more than 0.
     image_size: side of the square image, pixels.
+
+  Example:
+    >>> denoising = Denoising(noise_std=0.1, image_size=64)
+    >>> y = denoising.degrade(jnp.full((1, 64, 64, 3), 0.5), jax.random.key(0))
+    >>> print(f"{jnp.std(y):.2f}")
+    0.10
   """
 
   noise_std: float

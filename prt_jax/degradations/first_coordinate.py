@@ -14,6 +14,10 @@ class FirstCoordinate:
 
   Attributes:
     noise_std: standard deviation of the measurement noise, units of the plane.
+
+  Example:
+    >>> print(FirstCoordinate(noise_std=0.0).clean(jnp.array([[0.3, 0.7]])))
+    [[0.3]]
   """
 
   noise_std: float

@@ -28,6 +28,12 @@ class GaussianBlur(LinearDegradation):
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image, pixels.
     consistency: 'exact' (up to the damping) or 'statistical', see degradation.py.
+
+  Example:
+    >>> point = jnp.zeros((1, 16, 16, 3)).at[0, 8, 8].set(1.0)
+    >>> y = GaussianBlur(blur_sigma=1.0, noise_std=0.0, image_size=16).clean(point)
+    >>> print(f"{y[0, 8, 8, 0]:.3f} {y.sum():.3f}")  # 1 / (2 pi) of each channel stays
+    0.159 3.000
   """
 
   blur_sigma: float

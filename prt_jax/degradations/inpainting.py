@@ -16,6 +16,12 @@ class Inpainting(LinearDegradation):
   Attributes:
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image, a multiple of 4.
+
+  Example:
+    >>> inpainting = Inpainting(noise_std=0.0, image_size=8)
+    >>> y = jnp.ones((1, 2, 8, 3))  # the lower quarter
+    >>> print(inpainting.project(jnp.zeros((1, 8, 8, 3)), y)[0, :, 0, 0])
+    [0. 0. 0. 0. 0. 0. 1. 1.]
   """
 
   noise_std: float

@@ -49,6 +49,12 @@ class JPEG(ImageDegradation):
     quality: libjpeg's, 1 to 100, as Pillow's save(quality=...).
     noise_std: standard deviation of noise added to the decompressed image.
     image_size: side of the square image, pixels.
+
+  Example:
+    >>> jpeg = JPEG(quality=75, noise_std=0.0, image_size=16)
+    >>> grey = jnp.full((1, 16, 16, 3), 128 / 255)
+    >>> print(jnp.abs(jpeg.clean(grey) - grey).max() < 1e-6)
+    True
   """
 
   quality: int

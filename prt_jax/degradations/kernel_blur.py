@@ -25,6 +25,12 @@ class KernelBlur(LinearDegradation):
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image, pixels.
     consistency: 'exact' (up to the damping) or 'statistical', see degradation.py.
+
+  Example:
+    >>> shift = KernelBlur(kernel=((0.0, 0.0, 1.0),), noise_std=0.0, image_size=4)
+    >>> x = jnp.zeros((1, 4, 4, 3)).at[:, :, 0].set(1.0)
+    >>> print(shift.clean(x)[0, 0, :, 0])  # a convolution mirrors its kernel
+    [1. 1. 0. 0.]
   """
 
   kernel: tuple[tuple[float, ...], ...] | str

@@ -29,6 +29,15 @@ class LinearDegradation(ImageDegradation):
       a change of y grows by at most 1 / (2 sqrt(lambda)), where the pseudo-inverse has 1 / min s.
     num_iterations: of conjugate gradients. A residual falls by (sqrt(c) - 1) / (sqrt(c) + 1) in each, or faster, with c
       the condition number of A A^T + lambda I. There are always as many: what a program costs is known.
+
+  Example:
+    >>> class Half(LinearDegradation):
+    ...   noise_std, image_size, title = 0.0, 4, "half as bright"
+    ...   def clean(self, x):
+    ...     return x / 2
+    >>> x = Half().project(jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), 0.25))
+    >>> print(f"{x.min():.3f} {x.max():.3f}")  # the image that has this measurement
+    0.500 0.500
   """
 
   damping = 0.0

@@ -38,6 +38,11 @@ def make_degradation(degradation_config: Mapping[str, Any], image_size: int) -> 
 
   Raises:
     UserError: an unknown kind; a field that is missing, out of its range or of no meaning for this kind.
+
+  Example:
+    >>> degradation = make_degradation({"kind": "super_resolution", "factor": 4, "noise_std": 0.0}, image_size=8)
+    >>> print(degradation.clean(jnp.ones((1, 8, 8, 3))).shape)
+    (1, 2, 2, 3)
   """
   kind, noise_std = degradation_config["kind"], degradation_config["noise_std"]
   taken = arguments_of(kind)

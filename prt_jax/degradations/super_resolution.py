@@ -16,6 +16,12 @@ class SuperResolution(LinearDegradation):
     noise_std: standard deviation of the measurement noise.
     image_size: side of the square image.
     consistency: 'exact' or 'statistical', see degradation.py.
+
+  Example:
+    >>> sr = SuperResolution(factor=2, noise_std=0.0, image_size=2)
+    >>> x = jnp.array([0.0, 0.25, 0.5, 0.75]).reshape(1, 2, 2, 1)
+    >>> print(sr.clean(x).ravel(), sr.project(x, jnp.full((1, 1, 1, 1), 0.5)).ravel())
+    [0.375] [0.125 0.375 0.625 0.875]
   """
 
   factor: int

@@ -26,6 +26,11 @@ class Extractor:
     kernel_name: what that is called; "" = by the features' name.
     traceable: whether JAX may trace features; False: PyTorch computes them, say, from a numpy array.
     version: of a user's own, what tells it from an older one of the same name.
+
+  Example:
+    >>> mean = Extractor("mean colour", "Frechet distance of mean colours", 3, {}, lambda _, x: jnp.mean(x, (1, 2)))
+    >>> print(mean.features(mean.params, jnp.full((2, 8, 8, 3), 51.0)).shape)
+    (2, 3)
   """
 
   name: str

@@ -24,6 +24,14 @@ def make_extractor(config: Any, cache_dir: Path) -> Extractor:
 
   Raises:
     UserError: an unknown name, or weights that are missing, damaged or of another network.
+
+  Example:
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(feature_extractor="pixels", feature_weights="")
+    >>> extractor = make_extractor(config, Path("cache"))
+    >>> print(extractor.features(extractor.params, jnp.zeros((2, 32, 32, 3))).shape == (2, extractor.dimension))
+    True
   """
   check_name(config.feature_extractor)
   if ":" in config.feature_extractor:

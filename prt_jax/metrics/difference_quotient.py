@@ -23,6 +23,11 @@ def lipschitz_lower_bound(restored: jax.Array, restored_attacked: jax.Array, del
 
   Raises:
     UserError: the shapes do not go together.
+
+  Example:
+    >>> y, delta = jnp.zeros((1, 2, 2, 3)), jnp.full((1, 2, 2, 3), 0.1)
+    >>> print(f"{lipschitz_lower_bound(3 * y, 3 * (y + delta), delta)[0]:.4f}")
+    3.0000
   """
   restored, restored_attacked, delta = (jnp.asarray(x, jnp.float32) for x in (restored, restored_attacked, delta))
   if restored.shape != restored_attacked.shape or restored.shape[:1] != delta.shape[:1] or not delta.ndim:

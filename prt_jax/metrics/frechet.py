@@ -13,7 +13,12 @@ from prt_jax.errors import UserError
 
 
 class Gaussian(NamedTuple):
-  """Statistics of a set of features: mean [D] and covariance [D, D] (divisor N - 1), float64."""
+  """Statistics of a set of features: mean [D] and covariance [D, D] (divisor N - 1), float64.
+
+  Example:
+    >>> print(frechet_distance(Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.full(1, 3.0), np.eye(1))))
+    9.0
+  """
 
   mean: np.ndarray
   covariance: np.ndarray
@@ -28,6 +33,13 @@ class FeatureStatistics:
 
   Attributes:
     count: features seen so far.
+
+  Example:
+    >>> statistics = FeatureStatistics()
+    >>> for batch in np.split(np.array([[0.0], [1.0], [2.0], [3.0]]), 2):
+    ...   _ = statistics.update(batch)
+    >>> print(statistics.count, statistics.gaussian().mean)
+    4 [1.5]
   """
 
   def __init__(self):
@@ -88,6 +100,11 @@ def frechet_distance(a: ArrayLike | tuple[ArrayLike, ArrayLike], b: ArrayLike | 
   Raises:
     UserError: dimensions differ, fewer than two features, values that are not finite, a
       covariance that is not symmetric or has clearly negative eigenvalues.
+
+  Example:
+    >>> a = np.array([[0.0], [2.0]])  # mean 1, variance 2
+    >>> print(round(frechet_distance(a, a + 3), 6), round(frechet_distance(a, 2 * a), 6))  # 3^2; 1^2 + (1 - 2)^2 2
+    9.0 3.0
   """
   a, b = _as_gaussian(a), _as_gaussian(b)
   if a.mean.shape != b.mean.shape:

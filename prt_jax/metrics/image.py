@@ -31,6 +31,10 @@ def psnr(a: ArrayLike, b: ArrayLike) -> jax.Array:
 
   Raises:
     UserError: the shapes differ, or the pixels are in another range.
+
+  Example:
+    >>> print(f"{psnr(jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), 0.1))[0]:.3f}")  # -10 log10 .01
+    20.000
   """
   return _psnr(*_pair(a, b, "psnr"))
 
@@ -56,6 +60,11 @@ def ssim(a: ArrayLike, b: ArrayLike) -> jax.Array:
 
   Raises:
     UserError: the shapes differ, the images are smaller than the window, or the pixels are in another range.
+
+  Example:
+    >>> x = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
+    >>> print(f"{ssim(x, x)[0]:.4f}", (ssim(x, 1 - x) < 0).all())
+    1.0000 True
   """
   a, b = _pair(a, b, "ssim")
   if a.ndim != 4 or min(a.shape[1:3]) < _SSIM_WINDOW:
@@ -86,12 +95,23 @@ def consistency_psnr(measurement: ArrayLike, degraded: ArrayLike) -> jax.Array:
     measurement: y, [B, ...], pixels in [0, 1], or uint8.
     degraded: D(x) of the same shape, without new noise. For a noisy degradation compare the
       mean squared difference with the noise variance instead.
+
+  Example:
+    >>> y = jnp.full((1, 2, 2, 3), 0.5)
+    >>> print(f"{consistency_psnr(y, y + 0.01)[0]:.2f}")
+    40.00
   """
   return _psnr(*_pair(degraded, measurement, "consistency_psnr"))
 
 
 def consistency_max_error(measurement: ArrayLike, degraded: ArrayLike) -> jax.Array:
-  """Largest |D(x) - y| over pixels and channels of each example, [B], in units of the peak 1."""
+  """Largest |D(x) - y| over pixels and channels of each example, [B], in units of the peak 1.
+
+  Example:
+    >>> y = jnp.zeros((1, 2, 2, 3))
+    >>> print(consistency_max_error(y, y.at[0, 0, 0, 0].set(0.25)))
+    [0.25]
+  """
   measurement, degraded = _pair(measurement, degraded, "consistency_max_error")
   return jnp.max(jnp.abs(degraded - measurement), axis=tuple(range(1, degraded.ndim)))
 

@@ -28,6 +28,14 @@ def load_lpips_heads(path: str | os.PathLike) -> list[jax.Array]:
 
   Raises:
     UserError: the file is missing, damaged, or holds other heads (of AlexNet, say).
+
+  Example:
+    >>> from prt_jax.errors import UserError
+    >>> try:
+    ...   load_lpips_heads("v0.1_squeeze.pth")
+    ... except UserError as error:
+    ...   print("v0.1_squeeze.pth" in str(error))
+    True
   """
   names = {f"lin{index}.model.1.weight": (1, channels, 1, 1) for index, channels in enumerate(TAPS)}
   with open_state_dict(path) as tensors:
@@ -58,6 +66,17 @@ def lpips_style_distance(params: Any, a: ArrayLike, b: ArrayLike, heads: list[ja
 
   Raises:
     UserError: the shapes differ, or the pixels are in another range.
+
+  Example:
+    >>> from prt_jax.features.squeezenet import load_squeezenet
+    >>> def distance(a, b, weights="squeezenet_notop.npz"):
+    ...   return lpips_style_distance(load_squeezenet(weights), a, b)
+    >>> x = jnp.zeros((1, 64, 64, 3))
+    >>> try:
+    ...   print(distance(x, x))
+    ... except Exception as error:  # until the file is there
+    ...   print("squeezenet_notop.npz" in str(error))
+    True
   """
   a, b = as_pixels(a, "lpips_style_distance"), as_pixels(b, "lpips_style_distance")
   if a.shape != b.shape:

@@ -44,6 +44,11 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
 
   Raises:
     UserError: k < 1 or k >= N or M; shapes that do not go together; values that are not finite.
+
+  Example:
+    >>> real = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> print(precision_recall(real, np.array([[0.5], [9.0], [9.25], [9.5]]), k=2))  # one of four; all of four
+    (0.25, 1.0)
   """
   real, fake = _checked(real, fake, k, "precision_recall")
   precision = _share_inside(fake, real, k)
@@ -67,6 +72,11 @@ def density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5) -> tuple[floa
 
   Raises:
     UserError: as precision_recall.
+
+  Example:
+    >>> real = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> print(density_coverage(real, np.array([[0.5], [9.0]]), k=1))  # two balls, of two; two of four balls
+    (1.0, 0.5)
   """
   real, fake = _checked(real, fake, k, "density_coverage")
   manifold = _Manifold(real)

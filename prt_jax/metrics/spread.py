@@ -23,6 +23,11 @@ def per_pixel_std(samples: ArrayLike) -> jax.Array:
 
   Raises:
     UserError: fewer than two draws (a deterministic restorer has 0 by definition), or pixels in another range.
+
+  Example:
+    >>> draws = jnp.stack([jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), 0.2)])
+    >>> print(f"{per_pixel_std(draws)[0]:.4f}")  # .2 / sqrt(2)
+    0.1414
   """
   return _per_pixel_std(_several(samples, "per_pixel_std"))
 
@@ -47,6 +52,11 @@ def seed_diversity(samples: ArrayLike) -> jax.Array:
 
   Raises:
     UserError: fewer than two draws, or pixels in another range.
+
+  Example:
+    >>> draws = jnp.stack([jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), 0.2)])
+    >>> print(f"{seed_diversity(draws)[0]:.4f}")
+    0.2000
   """
   return _seed_diversity(_several(samples, "seed_diversity"))
 

@@ -82,6 +82,12 @@ class Critic(nn.Module):
     width: f, 16 for CelebA and 32 for ImageNet.
     residual_scale: factor of each residual branch, 0.1 in the paper.
     kernel_init, dtype, platform: as in UNet.
+
+  Example:
+    >>> critic, x = Critic(width=2), jnp.zeros((3, 64, 64, 3))
+    >>> logits, variables = jax.eval_shape(critic.init_with_output, jax.random.key(0), x)
+    >>> logits.shape
+    (3,)
   """
 
   width: int = 16

@@ -18,6 +18,12 @@ class MLP(nn.Module):
   Attributes:
     features: output sizes of the layers, the last one without activation.
     kernel_init: a key of layers.KERNEL_INITS.
+
+  Example:
+    >>> net = MLP(features=(8, 1))
+    >>> params = net.init(jax.random.key(0), jnp.zeros((1, 2)))
+    >>> print(net.apply(params, jnp.zeros((5, 2))).shape)
+    (5, 1)
   """
 
   features: tuple[int, ...] = (512, 512, 512, 512, 1)
@@ -41,6 +47,11 @@ class MLPGenerator(nn.Module):
   Attributes:
     width: hidden units, 512 in the paper.
     kernel_init: a key of layers.KERNEL_INITS.
+
+  Example:
+    >>> net, y, z = MLPGenerator(width=8), jnp.zeros((5, 1)), (jnp.zeros((5, 1)),)
+    >>> print(net.apply(net.init(jax.random.key(0), y, z, False), y, z, False).shape)
+    (5, 1)
   """
 
   width: int = 512
@@ -63,7 +74,13 @@ class MLPGenerator(nn.Module):
 
 
 class MLPCritic(nn.Module):
-  """The toys' critic, the same net on a point of the plane: attributes as MLPGenerator's."""
+  """The toys' critic, the same net on a point of the plane: attributes as MLPGenerator's.
+
+  Example:
+    >>> critic, x = MLPCritic(width=8), jnp.zeros((5, 2))
+    >>> print(critic.apply(critic.init(jax.random.key(0), x), x).shape)
+    (5,)
+  """
 
   width: int = 512
   kernel_init: str = "torch"

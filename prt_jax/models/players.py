@@ -17,6 +17,12 @@ class Players(NamedTuple):
   critic: module (images [B,H,W,3] or points [B,2]) -> logits [B].
   noise_shapes: the shapes of one example's Z, one at least; a net that takes no noise ignores it.
   seeds_at_once_on_cpu: what attack.seeds_at_once=0 means on a CPU; 0 = all draws.
+
+  Example:
+    >>> from prt_jax.models import MLPCritic, MLPGenerator
+    >>> players = Players(MLPGenerator(width=8), MLPCritic(width=8), noise_shapes=((1,),))
+    >>> players.noise_shapes
+    ((1,),)
   """
 
   generator: nn.Module

@@ -83,6 +83,13 @@ class UNet(nn.Module):
       of which Adam makes a random walk of rounding errors.
     platform: see layers.Conv.
     num_seeds: None, or S: complete then takes S draws of the noise at once (see there).
+
+  Example:
+    >>> net, y = UNet(width=2), jnp.zeros((3, 16, 16, 3))
+    >>> z = tuple(jnp.zeros((3, side, side, 1)) for side in (16, 8, 4, 2))
+    >>> restored, variables = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), y, z, False))
+    >>> restored.shape
+    (3, 16, 16, 3)
   """
 
   width: int = 24

@@ -61,6 +61,11 @@ def load_network(
 
   Raises:
     UserError: no such network, a missing or superfluous checkpoint, one of another network.
+
+  Example:
+    >>> restorer = load_network("bicubic", None, scale=4)
+    >>> print(restorer.restore(jnp.zeros((1, 4, 4, 3)), None).shape)
+    (1, 16, 16, 3)
   """
   architecture = ARCHITECTURES[name]
   if res_scale is not None and architecture is not EDSR:

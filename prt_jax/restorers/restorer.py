@@ -43,6 +43,11 @@ class Restorer:
     unit: relative distance of neighbouring numbers of the type that it computes in: 2^-23 for float32.
     identity: what tells it from other restorers, its weights apart; "" = not known, so that nothing measured of it is
       kept for another time.
+
+  Example:
+    >>> restorer = Restorer("twice", lambda params, y, z: params * y, params=jnp.float32(2))
+    >>> print(restorer.restore(jnp.ones((1, 1, 1, 3)), None).ravel(), restorer.stochastic)
+    [2. 2. 2.] False
   """
 
   name: str
@@ -170,6 +175,11 @@ def as_restorer(
 
   Raises:
     UserError: no callable; a class; a function that needs z without draw_noise, or has no place for z with it.
+
+  Example:
+    >>> restorer = as_restorer(lambda y: y.repeat(2, 1).repeat(2, 2), name="nearest")
+    >>> print(restorer.restore(jnp.zeros((1, 4, 4, 3)), None).shape)
+    (1, 8, 8, 3)
   """
   if isinstance(function, Restorer):
     return function
@@ -217,6 +227,11 @@ def per_channel(function: Any) -> Restorer:
 
   Args:
     function: as in as_restorer, deterministic; a network of luma alone is one.
+
+  Example:
+    >>> restorer = per_channel(lambda grey: 1 - grey)
+    >>> print(restorer.restore(jnp.array([0.0, 0.25, 1.0]).reshape(1, 1, 1, 3), None).ravel())
+    [1.   0.75 0.  ]
   """
   grey = as_restorer(function)
 

@@ -15,6 +15,7 @@ from configs import default
 from prt_jax.attacks import (
   adversarial_search,
   ascend,
+  conditional_step,
   ifgsm,
   l2_norm,
   over_seeds,
@@ -206,6 +207,14 @@ def test_projection_by_hand():
   delta = jnp.array([[3.0, 4.0], [0.3, 0.4]])
   np.testing.assert_allclose(project_to_ball(delta, 1.0), [[0.6, 0.8], [0.3, 0.4]], rtol=1e-5)
   np.testing.assert_allclose(l2_norm(to_sphere(delta, 2.0)), [2, 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [0.1, 10.0, 1e4])
+def test_without_a_gradient_a_search_stays_where_it_is(eps):
+  """Of no direction there is none on the sphere, however large; over 3.4 this was NaN."""
+  np.testing.assert_array_equal(to_sphere(jnp.zeros((1, 4)), eps), 0)
+  delta = to_sphere(jnp.array([[3.0, 4.0]]), eps)
+  np.testing.assert_allclose(conditional_step(delta, jnp.zeros((1, 2)), eps, 0.5), delta, rtol=1e-5)
 
 
 def test_ifgsm_takes_the_same_steps_in_a_jit_and_outside():

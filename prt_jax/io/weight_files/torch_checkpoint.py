@@ -49,6 +49,14 @@ def load_state_dict(path: str | os.PathLike, key: str | None = None) -> dict[str
   Raises:
     UserError: the file is missing, truncated, no checkpoint, holds no tensors or several
       state dicts, asks for anything but tensors, or for much more memory than it has bytes.
+
+  Example:
+    >>> from prt_jax.errors import UserError
+    >>> try:
+    ...   load_state_dict("absent.pth")
+    ... except UserError as error:
+    ...   print("absent.pth" in str(error))
+    True
   """
   with open_state_dict(path, key) as tensors:
     return {name: tensor.read() for name, tensor in tensors.items()}
