@@ -3,7 +3,7 @@
 Run: python -m prt_jax.main --config=configs/sr4.py:stochastic-robust
 Published (figure, axes only): FID worsens with the factor, worst for deterministic-robust through recall;
   std high for stochastic-robust alone; AI-PSNR 34 dB. FID 10 to 30, robustness 12 to 36 dB.
-Measured here: docs/results.md at `mini` scale; a full run, not yet.
+Measured here: docs/results/faces_mini.md at `mini` scale; a full run, not yet.
 """
 
 from prt_jax.config import VARIANTS, base, finish

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from configs.default import VARIANTS
 from experiments.command import run_command
+from experiments.comparisons import comparisons
 from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, new_figure, save_figure
 from experiments.image_runs import (
   ImageRun,
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     "variants": variants,
     "published": published,
     "verdict": verdict(variants),
+    "comparisons": comparisons(variants),
     "protocol": {
       "scale": args.scale, "smoke": args.smoke, "frechet": label, "data": first["data"],
       "config": published_config(config),

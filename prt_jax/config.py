@@ -83,7 +83,7 @@ def base() -> ConfigDict:
   model.kind = "unet"  # models/networks.py: unet (and a convolutional critic), for images | mlp (twice), for points
   model.stochastic = True  # Z is drawn; False: Z = 0
   model.noise = "normal"  # Z ~ normal (N(0, I)) | uniform (U[0, 1])
-  model.noise_scale = 1.0  # factor of every draw of Z; tried at `mini`: docs/results.md
+  model.noise_scale = 1.0  # factor of every draw of Z; tried at `mini`: docs/results/faces_mini.md
   model.width = 24  # s: channels of the U-Net's stem; mlp: hidden units
   model.critic_width = 16  # f: channels of the critic's stem; mlp: hidden units
   model.dtype = "float32"  # compute type, float32 | bfloat16; parameters and losses stay float32
