@@ -25,10 +25,11 @@ from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import restore_all
 from prt_jax.evaluation.measured_parts import DIRECTION_STEPS, curve_runs
-from prt_jax.evaluation.measures import Settings, psnr_y
+from prt_jax.evaluation.measures import Settings
 from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import eight_bits, save_png
 from prt_jax.io.whole_files import write_json
+from prt_jax.metrics import psnr_y
 from prt_jax.restorers import load_network
 from prt_jax.training.writers import append_line, keep_lines
 

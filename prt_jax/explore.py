@@ -17,11 +17,12 @@ from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code, restore_repeatably
 from prt_jax.evaluation.exploration import explore, pairwise_distances, random_outputs
-from prt_jax.evaluation.measures import capped_consistency_psnr, check_size
+from prt_jax.evaluation.measures import capped_consistency_psnr
 from prt_jax.importing import make_callable
 from prt_jax.io.pictures import draw_grid, save_png
 from prt_jax.io.whole_files import write_json
 from prt_jax.metrics import PSNR_CAP, psnr
+from prt_jax.metrics.luma import check_size
 from prt_jax.precision import in_float32
 from prt_jax.restorers import Restorer
 

@@ -11,8 +11,8 @@ from prt_jax.audit import audit
 from prt_jax.decision_attack import decision_attack
 from prt_jax.errors import UserError
 from prt_jax.evaluation.exploration import explore, random_outputs
-from prt_jax.evaluation.measures import psnr_y
 from prt_jax.lipschitz import attack_lower_bound, jacobian_lower_bound
+from prt_jax.metrics import psnr_y
 from prt_jax.pixels import as_pixels
 from tests.metrics.test_lpips import params  # noqa: F401
 

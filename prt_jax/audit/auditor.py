@@ -16,10 +16,11 @@ from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
 from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs
-from prt_jax.evaluation.measures import Settings, psnr_y
+from prt_jax.evaluation.measures import Settings
 from prt_jax.evaluation.runner import DEVICES, ONE, Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features.extractor import Extractor
+from prt_jax.metrics import psnr_y
 from prt_jax.pixels import as_pixels
 from prt_jax.precision import in_float32
 from prt_jax.restorers.bicubic import bicubic_upsample

@@ -18,6 +18,8 @@ OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
 FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
 INCONSISTENT = 20.0  # dB
 _RANGES = ("measured_range", "restored_range")
+# Beside those that every curve has: of attacks that are judged, and of stochastic restorers.
+_MEANS = ("late_gain_db", "fresh_robustness_db", "w1", "w1_coupled")
 PATCH = 8  # pixels; side of the joint index's patches
 
 
@@ -78,8 +80,7 @@ def summarise(
         "input_psnr_db": float(np.mean([own[index]["input_psnr_db"] for own in points])),
         **_psnr_statistics("output_psnr_db", [own[index]["output_psnr_db"] for own in points]),
         "robustness_db": float(np.mean([own[index]["robustness_db"] for own in points])),
-        **({"late_gain_db": float(np.mean([own[index]["late_gain_db"] for own in points]))}
-           if "late_gain_db" in points[0][index] else {}),
+        **{name: float(np.mean([own[index][name] for own in points])) for name in _MEANS if name in points[0][index]},
         "lipschitz": max(own[index]["lipschitz"] for own in points),
         "lipschitz_worst_draw": max(own[index]["lipschitz_worst_draw"] for own in points),
       }

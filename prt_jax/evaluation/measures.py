@@ -15,13 +15,11 @@ import numpy as np
 from prt_jax import metrics
 from prt_jax.attacks import l2_norm
 from prt_jax.attacks.table import mean_square
-from prt_jax.errors import UserError
 from prt_jax.lipschitz import sure_lower_bound
 from prt_jax.metrics.image import PSNR_CAP, consistency_max_error, consistency_psnr, psnr
-from prt_jax.pixels import as_pixels
+from prt_jax.metrics.luma import psnr_y
+from prt_jax.metrics.sampler_change import coupled_change, sampler_wasserstein
 
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr has it, for RGB in [0, 1]
-_LUMA_OFFSET = 16 / 255
 SSIM_WINDOW = 11  # pixels: smaller images have no SSIM
 
 
@@ -84,6 +82,7 @@ class Measure:
   definition: what it is, how it is clipped and capped, over which draws; reports print it.
   reduce: 'mean' | 'min' | 'max' over examples, 'quantiles' (median, 95th percentile, maximum), or '': reports leave it.
   on_host: numpy computes it, in float64.
+  min_draws: with fewer draws of Z it says nothing, and is left out.
   """
 
   label: str
@@ -95,6 +94,7 @@ class Measure:
   definition: str
   reduce: str = "mean"
   on_host: bool = False
+  min_draws: int = 1
 
 
 def _capped(values):
@@ -225,6 +225,26 @@ MEASURES = {
     lambda sample, _: mean_square(sample.attacked, sample.restored),
     "sum over pixels, mean over draws, not clipped: what the training attack maximises", reduce="",
   ),
+  "fresh_robustness_db": Measure(
+    "robustness, fresh noise", "dB", 2, "higher", ("attacked",),
+    lambda sample, _: _over_draws(
+      lambda x, attacked: _capped(psnr(x, attacked)), sample.restored, jnp.roll(sample.attacked, 1, 0)
+    ),
+    "PSNR between restoring y and y + delta with independent Z, not clipped: what two calls show; the distance between "
+    "seeds bounds it without any attack", min_draws=2,
+  ),
+  "w1_coupled": Measure(
+    "W1 under the attack, at most", "RMSE", 4, "lower", ("attacked",),
+    lambda sample, _: coupled_change(sample.restored, sample.attacked),
+    "RMSE between draws of the same Z, mean over draws, not clipped: an upper bound of the next (paper A, App. D)",
+    min_draws=2,
+  ),
+  "w1": Measure(
+    "W1 under the attack", "RMSE", 4, "lower", ("attacked",),
+    lambda sample, _: sampler_wasserstein(sample.restored, sample.attacked),
+    "between the draws of y and those of y + delta, of the same Z, by exact assignment: how far the attack moves the "
+    "distribution", on_host=True, min_draws=2,
+  ),
   "lipschitz": Measure(
     "K over draws", "", 2, "lower", ("attacked",),
     lambda sample, _: jnp.sqrt(jnp.mean(_bounds(sample) ** 2, 0)),
@@ -254,45 +274,14 @@ def due(sample: Sample, settings: Settings) -> list[str]:
   """The measures of a sample: those whose needs are known; of an attacked sample those of the attack alone."""
   known = {name for name, value in (sample._asdict() | settings._asdict()).items() if value is not None}
   of_attack = sample.attacked_y is not None or sample.stretch is not None
-  small = min(sample.restored.shape[-3:-1]) < SSIM_WINDOW
+  num_draws, _, *size, _ = sample.restored.shape[-5:]
   return [
     name for name, measure in MEASURES.items()
     if known >= set(measure.needs) and of_attack == any(need in _OF_ATTACKS for need in measure.needs)
-    and not (small and name == "ssim")
+    and num_draws >= measure.min_draws and not (name == "ssim" and min(size) < SSIM_WINDOW)
   ]  # fmt: skip
 
 
 def compute(names: Sequence[str], settings: Settings, sample: Sample) -> dict[str, Any]:
   """{measure: [B]} of a sample. JAX may trace it, but for what is measured on the host."""
   return {name: MEASURES[name].compute(sample, settings) for name in names}
-
-
-def check_size(x: Any, reference: Any) -> None:
-  """UserError unless a restoration [H,W,3] has the size of the image that it restores."""
-  if x.shape != reference.shape:
-    raise UserError(f"the restoration has shape {x.shape}, the image that it restores {reference.shape}")
-
-
-def psnr_y(x: np.ndarray, reference: np.ndarray, border: int) -> float:
-  """PSNR of the luma of two RGB images in [0, 1], rounded to 8 bits, in dB, at most PSNR_CAP.
-
-  Args:
-    x, reference: [H,W,3].
-    border: pixels on each side that do not count; the super-resolution literature takes the magnification.
-
-  Raises:
-    UserError: images of two sizes, or with nothing inside the border.
-  """
-  check_size(x, reference)
-  if min(x.shape[:2]) <= 2 * border:
-    raise UserError(
-      f"PSNR-Y leaves out a border of {border} pixels, which is all of an image of {x.shape[0]}x{x.shape[1]}: "
-      "take less (--border=0)"
-    )
-  inside = (slice(border, x.shape[0] - border), slice(border, x.shape[1] - border))
-  luma, reference_luma = (
-    (np.round(np.clip(image, 0, 1) * 255) / 255 @ _LUMA + _LUMA_OFFSET)[inside]
-    for image in np.asarray([as_pixels(x, "the restoration"), as_pixels(reference, "the original")], np.float64)
-  )
-  with np.errstate(divide="ignore"):
-    return min(float(-10 * np.log10(np.mean((luma - reference_luma) ** 2))), PSNR_CAP)

@@ -91,6 +91,12 @@ def _summary(report):
     ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
      "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
   ]
+  middle = report["robustness"][len(report["robustness"]) // 2]
+  if "w1" in middle:
+    rows.append(("Move of the distribution", f"{middle['w1']:.4f}", "W1, in RMSE, between what the restorer draws for "
+      f"a measurement and for the attacked one (at {255 * middle['alpha']:.3g}/255, the same Z, exact assignment); at "
+      f"most {middle['w1_coupled']:.4f}, the mean change of a draw. A sampler's draws may change though their "
+      "distribution hardly does."))
   if joint := report.get("joint_index"):
     rows.append(("Joint perceptual index", _number(joint["value"]), joint["meaning"]))
   return rows
@@ -145,6 +151,10 @@ def _attacks(report):
     ]
     for point in report["robustness"]
   ]  # fmt: skip
+  if "w1" in report["robustness"][0]:
+    header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"]
+    for row, point in zip(rows, report["robustness"], strict=True):
+      row += [f"{point[name]:.4f}" for name in ("w1", "w1_coupled")] + [_number(point["fresh_robustness_db"])]
   if strong := report.get("robustness_strong"):
     header += ["output PSNR, dB, stronger attack", "its largest K", "gain of its last tenth of steps, dB"]
     for row, point in zip(rows, strong, strict=True):

@@ -214,7 +214,11 @@ def _same(saved: dict, protocol: dict) -> bool:
   return saved == json.loads(json.dumps(protocol))  # JSON makes lists of tuples
 
 
-_CURVE = ("input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max")
+# Of a curve's measures; the last four are those of judged attacks and of stochastic restorers.
+_CURVE = (
+  "input_psnr_db", "output_psnr_db", "robustness_db", "lipschitz_max", "lipschitz_worst_draw_max", "late_gain_db",
+  "fresh_robustness_db", "w1_coupled", "w1",
+)  # fmt: skip
 
 
 def page(content: dict, shown: dict[str, np.ndarray]) -> str:
@@ -233,18 +237,23 @@ def page(content: dict, shown: dict[str, np.ndarray]) -> str:
     }
     for name, result in content["results"].items()
   ]
-  curves = [(ATTACKS[attack], list(map(_cells, points))) for attack, points in content.get("curves", {}).items()]
+  measured = {name for points in content.get("curves", {}).values() for point in points for name in point["results"]}
+  curve_names = [name for name in _CURVE if name in measured]
+  curves = [
+    (ATTACKS[attack], [_cells(point, curve_names) for point in points])
+    for attack, points in content.get("curves", {}).items()
+  ]
   charts = (
     draw_histogram(content["histograms"]["robustness_db"], "robustness of each input, dB (low: erratic)"),
     draw_histogram(content["histograms"]["lipschitz"], "K of each input under the training attack (high: erratic)"),
   )
-  labels = [known[name].label for name in _CURVE]
+  labels = [known[name].label for name in curve_names]
   return render(
     "evaluation.html", content=content, rows=shown_rows, curves=curves, curve_labels=labels, charts=charts, shown=shown
   )
 
 
-def _cells(point):
+def _cells(point, names):
   results = point["results"]
-  values = [formatted(name, results[name]["value"]) for name in _CURVE]
-  return [f"{255 * point['alpha']:g}/255", *values, results[_CURVE[0]]["n"]]
+  values = [formatted(name, results[name]["value"]) if name in results else "" for name in names]
+  return [f"{255 * point['alpha']:g}/255", *values, results[names[0]]["n"]]

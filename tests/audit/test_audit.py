@@ -13,8 +13,8 @@ from prt_jax.audit import Auditor, Pictures, Protocol, audit, joint_index
 from prt_jax.data.image_pairs import Pair
 from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
-from prt_jax.evaluation.measures import psnr_y
 from prt_jax.evaluation.store import Store
+from prt_jax.metrics import psnr_y
 from prt_jax.reporting.audit_report import render
 from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_upsample
 from prt_jax.restorers.restorer import Restorer, as_restorer

@@ -9,7 +9,7 @@ from prt_jax.errors import UserError
 
 
 def test_welch_by_hand():
-  """Means 3 and 1, variances 2 and 2 of two runs each: t = 2 / sqrt(2), two degrees of freedom, p = 1 - t / sqrt(2 + t^2)."""
+  """Means 3 and 1, variances 2 and 2 of two runs each: t = 2 / sqrt(2), two degrees of freedom: p by hand."""
   found = comparisons.compare([2.0, 4.0], [0.0, 2.0])
   t = 2 / 2**0.5
   assert found["difference"] == 2
