@@ -65,9 +65,12 @@ def prepare_watch(config: ConfigDict) -> Callable[[Dataset], Watch] | None:
   check_images(game)
   check_fields(watched)
   extractor, lpips_params, _ = load_networks(watched)
-  return lambda dataset: Watch(
-    config.eval.every_steps, Evaluation(watched, game, dataset, extractor, lpips_params), best_by
-  )
+
+  def make_watch(dataset: Dataset) -> Watch:
+    evaluation = Evaluation(watched, game, dataset, extractor, lpips_params)
+    return Watch(config.eval.every_steps, evaluation, config.eval.watch_examples, best_by)
+
+  return make_watch
 
 
 def best_measure(name: str) -> Measure | None:

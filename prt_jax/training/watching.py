@@ -22,12 +22,14 @@ class Watch(NamedTuple):
   """Attributes:
   every: training steps from one evaluation to the next.
   measure: (state, is_stopping) -> {scalar: value}; None where is_stopping() came true before the end. It must depend on
-    nothing but the state, and raise nothing that a later evaluation might not.
+    nothing but the state, and raise nothing: a run outlives its evaluations.
+  num_examples: inputs of each.
   best_by: the measure by which the best checkpoint is kept, None: there is none.
   """
 
   every: int
   measure: Callable[[TrainState, Callable[[], bool]], dict[str, float] | None]
+  num_examples: int
   best_by: Measure | None = None
 
 
@@ -69,6 +71,8 @@ class Watching:
     Nothing is written where is_stopping() comes true meanwhile, but for the run's last step, which nobody resumes.
     """
     assert self._watch
+    first = " (its programs are compiled first)" if self._is_first else ""
+    logging.info("evaluating %d inputs at step %d%s", self._watch.num_examples, step, first)
     start = time.monotonic()
     scalars = self._watch.measure(state, is_stopping if step < self._last_step else lambda: False)
     if scalars is None:
