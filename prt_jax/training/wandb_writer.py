@@ -1,6 +1,5 @@
 """Curves in Weights & Biases, for those who ask for it: the methods of a CLU MetricWriter that a run uses."""
 
-import importlib
 import json
 import pathlib
 import secrets
@@ -20,12 +19,13 @@ FILE = "wandb.json"  # the run's id there: a resumed run draws on in the same cu
 def load_wandb(project: str) -> Any:
   """The module wandb; UserError where it is not installed."""
   try:
-    return importlib.import_module("wandb")
+    import wandb
   except ImportError as error:
     raise UserError(
       f"train.wandb_project={project} needs wandb, which is not installed ({error}): pip install 'prt_jax[wandb]', or "
       "leave the field empty"
     ) from None
+  return wandb
 
 
 class WandbWriter:
