@@ -120,7 +120,7 @@ class Evaluation:
         f"eval.watch_examples={count}, but {self.dataset.folder} has {there} validation images: "
         f"set --config.eval.watch_examples={there} or less"
       )
-    self._rows = evaluation_rows(self.dataset.val, count)
+    self._rows, self._reference = evaluation_rows(self.dataset.val, count), None
 
   def __call__(self, state: TrainState, is_stopping: Callable[[], bool]) -> dict[str, float] | None:
     try:
@@ -143,6 +143,8 @@ class Evaluation:
     runner = Runner(restorer, config.attack.num_seeds, settings, where=DEVICES)
 
     def load(first: int) -> Batch:
+      if is_stopping():
+        raise _Stopped
       return begin(runner, self.dataset, padded_rows(self._rows, first, size))
 
     parts = [*make_parts(runner, config, self.dataset, "", self.extractor), self._critic_part(state)]
@@ -150,6 +152,8 @@ class Evaluation:
     columns = measured_parts.fill(Store(None), parts, load, size, seconds)
     found = results.of_columns(columns)
     if self.extractor:
+      if self._reference is None:
+        self._reference = reference_features(runner, config, self.dataset, self.extractor, seconds)
       sets = distributions.Sets(**columns["features"], reference=self._reference)
       found |= distributions.compare(sets, config.eval.num_neighbors, self.extractor)
     scalars = {WATCH + name: float(result["value"]) for name, result in found.items()}
@@ -160,12 +164,6 @@ class Evaluation:
   def _restorer(self):
     """With weights of nothing; made once, as programs belong to the functions in it."""
     return run_restorer(self.game, Weights({}, {}), "the run that trains")
-
-  @functools.cached_property
-  def _reference(self):
-    assert self.extractor
-    runner = Runner(self._restorer, 1, where=DEVICES)
-    return reference_features(runner, self.config, self.dataset, self.extractor, {})
 
   def _critic_part(self, state):
     """What the critic says of originals and of restorations that it was not trained on."""

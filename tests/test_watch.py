@@ -16,6 +16,7 @@ from prt_jax.errors import UserError
 from prt_jax.models import NETWORKS
 from prt_jax.restorers.from_run import load_run
 from prt_jax.training import loop
+from prt_jax.training.checkpoints import check_workdir
 from prt_jax.training.gan import init_state, make_game
 from prt_jax.training.writers import SPEED_SCALARS
 from tests.conftest import CACHE
@@ -120,6 +121,23 @@ def test_interrupted_in_an_evaluation_and_resumed_the_curves_are_the_same(
   assert (workdir / "best.json").read_text() == (watched[0] / "best.json").read_text()
   assert_same_state(watched[1], state)
   assert tensorboard(workdir) == pytest.approx(curve(watched[0]))
+
+
+def test_how_it_is_watched_may_change_in_a_run(watched, make_config, tmp_path):
+  """Also in one of before there were these fields."""
+  config = make_config(every_steps=7, best_by="robustness_db", watch_examples=8)
+  config.train.update(milestone_every_steps=8, wandb_project="prt")
+  check_workdir(watched[0], config)
+  before = json.loads((watched[0] / "config.json").read_text())
+  for group, names in (("train", ("milestone_every_steps", "wandb_project")), ("eval", ("every_steps", "best_by"))):
+    for name in names:
+      del before[group][name]
+  (tmp_path / "config.json").write_text(json.dumps(before))
+  check_workdir(tmp_path, config)
+  with pytest.raises(UserError, match="step='newest' is no step"):
+    load_run(watched[0], "newest")
+  with pytest.raises(UserError, match=r"has no best\.json"):
+    load_run(tmp_path, "best")
 
 
 def tensorboard(workdir):

@@ -81,7 +81,9 @@ def load_run(workdir: pathlib.Path | str, step: int | str = 0, config: ConfigDic
   except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     path = workdir / "config.json"
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
-  step = best_step(workdir) if step in ("best", -1) else int(step)
+  step = best_step(workdir) if step in ("best", -1) else step
+  if isinstance(step, str):
+    raise UserError(f"step={step!r} is no step: give a number, or 'best'")
   found = checkpoints.find(step)
   if step:
     state = checkpoints.restore(empty_state(game), found)

@@ -70,7 +70,8 @@ class Watching:
 
     Nothing is written where is_stopping() comes true meanwhile, but for the run's last step, which nobody resumes.
     """
-    assert self._watch
+    if not self._watch:
+      return False
     first = " (its programs are compiled first)" if self._is_first else ""
     logging.info("evaluating %d inputs at step %d%s", self._watch.num_examples, step, first)
     start = time.monotonic()
