@@ -4,7 +4,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-import prt_jax.training.loop
+import prt_jax.train
 
 
 class Stopped(Exception):
@@ -12,8 +12,8 @@ class Stopped(Exception):
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, until: int | None = None) -> None:
-  """prt_jax.training.loop.train. Stopped, where a signal ended it, once the state is saved."""
-  if prt_jax.training.loop.train(config, workdir, until) is None:
+  """prt_jax.train. Stopped, where a signal ended it, once the state is saved."""
+  if prt_jax.train.train(config, workdir, until) is None:
     raise Stopped("stopped, saved: the same command resumes")
 
 

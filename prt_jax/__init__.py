@@ -23,7 +23,7 @@ if TYPE_CHECKING:
   from prt_jax.restorers import Restorer as Restorer
   from prt_jax.restorers.by_name import load_restorer as load_restorer
   from prt_jax.restorers.from_run import load_run as load_run
-  from prt_jax.training.loop import train as train
+  from prt_jax.train import train as train
 
 __all__ = [
   "Critic",
@@ -43,7 +43,7 @@ __all__ = [
   "metrics",
   "train",
 ]
-# Where a name lies; the others are modules, of which audit, evaluate and explore are called like functions.
+# Where a name lies; the others are modules, of which audit, evaluate, explore and train are called like functions.
 _PLACES = {
   "Critic": "models",
   "Restorer": "restorers",
@@ -54,7 +54,6 @@ _PLACES = {
   "load_restorer": "restorers.by_name",
   "load_run": "restorers.from_run",
   "make_degradation": "degradations",
-  "train": "training.loop",
 }
 
 

@@ -122,11 +122,13 @@ def base() -> ConfigDict:
   train.log_every_steps = 300  # steps; metrics are averages over this interval
   train.checkpoint_every_steps = 3_000  # steps
   train.keep_checkpoints = 3  # the newest so-many stay on disk
+  train.milestone_every_steps = 0  # steps, a multiple of checkpoint_every_steps: these stay for good; 0 = none
   train.image_every_steps = 15_000  # steps; a grid of restorations
   train.steps_per_dispatch = 0  # training steps a device call; 0 = 1 on CPU, 30 on accelerators
+  train.wandb_project = ""  # project of Weights & Biases that the curves go to as well; "" = none
 
   config.eval = evaluation = ConfigDict()
-  evaluation.step = 0  # the checkpoint's training step; 0 = the newest
+  evaluation.step = 0  # the checkpoint's training step; 0 = the newest, -1 = the best by best_by
   evaluation.num_examples = 50_000  # distinct validation inputs, and as many training images as reference
   evaluation.batch_size = 256  # images a step, over all devices; changes no value
   evaluation.num_std_seeds = 32  # draws of Z for the per-pixel standard deviation
@@ -145,6 +147,10 @@ def base() -> ConfigDict:
   evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255
   evaluation.curve_num_steps = 50  # steps of I-FGSM; each of the stronger one's starts takes a fifth more
   evaluation.num_jacobian_steps = 10  # power iterations for the Jacobian's norm; 0 = none
+  # While it trains (docs/training.md): evaluations of a small set each so many steps, and at the end; 0 = none.
+  evaluation.every_steps = 0
+  evaluation.watch_examples = 64  # distinct validation inputs of these evaluations: the first of num_examples
+  evaluation.best_by = ""  # a measure (robustness_db, frechet, ...): the best checkpoint by it stays; "" = none
   return config
 
 

@@ -27,13 +27,13 @@ INTERVALS = {
   "train": {
     "num_steps": f"[1, {MAX_STEPS}]", "batch_size": "[1, inf)", "log_every_steps": "[1, inf)",
     "checkpoint_every_steps": "[1, inf)", "keep_checkpoints": "[1, inf)", "image_every_steps": "[1, inf)",
-    "steps_per_dispatch": "[0, inf)",
+    "steps_per_dispatch": "[0, inf)", "milestone_every_steps": "[0, inf)",
   },
   "eval": {
-    "step": "[0, inf)", "num_examples": "[1, inf)", "batch_size": "[1, inf)", "num_std_seeds": "[1, inf)",
+    "step": "[-1, inf)", "num_examples": "[1, inf)", "batch_size": "[1, inf)", "num_std_seeds": "[1, inf)",
     "num_neighbors": "[1, inf)", "strong_num_examples": "[0, inf)", "strong_num_steps": "[1, inf)",
     "strong_num_restarts": "[0, inf)", "curve_num_examples": "[0, inf)", "curve_num_steps": "[1, inf)",
-    "num_jacobian_steps": "[0, inf)",
+    "num_jacobian_steps": "[0, inf)", "every_steps": "[0, inf)", "watch_examples": "[2, inf)",
   },
 }  # fmt: skip
 _TYPES = {

@@ -166,9 +166,13 @@ def over_devices(step: Callable, devices: Sequence | None = None) -> Callable:
 
 def replicate(state: Any) -> Any:
   """A tree of arrays on every device, laid out as the training step returns it, so that the step compiles once."""
-  return jax.pmap(lambda _, state: state, axis_name=AXIS, in_axes=(0, None), out_axes=None)(
-    np.zeros(jax.local_device_count()), state
-  )
+  return _replicate()(np.zeros(jax.local_device_count()), state)
+
+
+@functools.cache
+def _replicate():
+  # Made once: pmap of a new function is compiled anew, at every evaluation of a run that trains.
+  return jax.pmap(lambda _, state: state, axis_name=AXIS, in_axes=(0, None), out_axes=None)
 
 
 def make_gather(dataset: np.ndarray) -> Callable[[np.ndarray], jax.Array]:

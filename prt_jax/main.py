@@ -98,7 +98,7 @@ def work(config: ConfigDict, workdir: pathlib.Path) -> int:
   import jax
 
   from prt_jax import devices
-  from prt_jax.training.loop import train
+  from prt_jax.train import train
 
   logging.info("JAX %s on %s", jax.__version__, devices.describe())
   if _MODE.value != "train":

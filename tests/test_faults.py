@@ -16,6 +16,7 @@ from tests.faults.scene import compare
 
 QUICK = (
   "100 flipped bits in checkpoints", "100 flipped bits in prepared data", "killed while it writes a checkpoint 1",
+  "killed while it evaluates in the middle 1",
   "the second of two processes is killed",
 )
 

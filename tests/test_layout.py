@@ -6,8 +6,8 @@ from tests.conftest import ROOT
 
 # From the top: a module imports from its own layer and from those below. The longest name that fits a module counts.
 LAYERS = (
-  {"main", "evaluate", "explore", "restore", "certify", "export", "compare", "view", "viewer", "commands", "plan"}
-  | {"audit.__main__", "audit.command_line"},
+  {"main", "train", "watch", "evaluate", "explore", "restore", "certify", "export", "compare", "view", "viewer"}
+  | {"commands", "plan", "audit.__main__", "audit.command_line"},
   {"reporting"},
   {"evaluation", "audit"},
   {"restorers.from_run", "restorers.by_name"},

@@ -73,7 +73,7 @@ def test_its_metadata(package):
   (distribution,) = importlib.metadata.distributions(name="prt_jax", path=[str(package)])
   assert distribution.version == prt_jax.__version__
   assert distribution.metadata["License-Expression"] == "Apache-2.0"
-  extras = {"tensorflow", "torch", "spandrel", "view", "compile", "test"}
+  extras = {"tensorflow", "torch", "spandrel", "view", "wandb", "compile", "test"}
   assert set(distribution.metadata.get_all("Provides-Extra")) == extras
 
 
@@ -140,7 +140,7 @@ def test_the_package_imports_what_it_depends_on():
   """At the top of a module what every install has; within a function also what an extra brings. No folder beside it."""
   distributions = {name: _names(requirements) for name, requirements in PROJECT["optional-dependencies"].items()}
   always = _names(PROJECT["dependencies"]) | {"prt_jax", *sys.stdlib_module_names}
-  extras = ("tensorflow", "torch", "spandrel", "view")
+  extras = ("tensorflow", "torch", "spandrel", "view", "wandb")
   sometimes = always.union(*(distributions[extra] for extra in extras))
   for path in SOURCES:
     tree = ast.parse(path.read_text())

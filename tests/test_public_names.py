@@ -36,10 +36,10 @@ def test_jax_is_imported_with_the_first_name():
 ])  # fmt: skip
 def test_a_command_is_a_function_too_however_it_is_imported(imports):
   script = "import inspect\n"
-  for name in ("audit", "explore", "evaluate"):
+  for name in ("audit", "explore", "evaluate", "train"):
     script += imports.format(name) + f"\nprint(callable(f), f is prt_jax.{name}, f.{name} is {name})\n"
     script += f"print(inspect.signature(f) == inspect.signature({name}))\n"
-  assert python(script) == 12 * ["True"]
+  assert python(script) == 16 * ["True"]
 
 
 def test_calling_the_module_calls_the_function():

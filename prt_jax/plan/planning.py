@@ -17,6 +17,7 @@ from prt_jax.plan.needs import MISSING, Need, data_needs, disk_need, evaluation_
 from prt_jax.plan.work import StepWork
 from prt_jax.targets import Target
 from prt_jax.training import prefetch
+from prt_jax.training.kept import Kept
 from prt_jax.training.schedule import make_schedule
 
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
@@ -144,7 +145,7 @@ def plan(
   if not memory.fits:
     seeds = chip.most_seeds(config.train.batch_size)
     one_seed_batch = 0 if seeds or not chip.has_seeds else chip.largest_batch(1)
-  disk = {"checkpoints": config.train.keep_checkpoints * work.state_bytes(target.kind)}
+  disk = {"checkpoints": _num_checkpoints(config) * work.state_bytes(target.kind)}
   needs = [data_need, *evaluation_needs(config, counts), disk_need("checkpoints", disk["checkpoints"], workdir)]
   if counts and not is_drawn(SOURCES[config.data.source]):
     disk["prepared data"] = sum(counts.values()) * work.example_bytes()
@@ -165,6 +166,14 @@ def plan(
     disk=disk,
     needs=tuple(needs),
   )
+
+
+def _num_checkpoints(config):
+  """The most that a whole run keeps: the newest, the milestones before them, and the best."""
+  train = config.train
+  steps = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
+  kept = Kept(train.keep_checkpoints, train.milestone_every_steps).of(steps)
+  return len(kept) + bool(config.eval.every_steps and config.eval.best_by)
 
 
 def _num_steps(num_steps, cycle):

@@ -27,7 +27,9 @@ from prt_jax.reporting.page import render
 from prt_jax.restorers.from_run import Run
 
 # Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
-NO_PROTOCOL = ("batch_size", "step", "feature_weights", "lpips_weights")
+NO_PROTOCOL = (
+  "batch_size", "step", "feature_weights", "lpips_weights", "every_steps", "watch_examples", "best_by"
+)  # fmt: skip
 # What a report of other fields or types than these fails with, wherever it is shown.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -14,6 +14,7 @@ from prt_jax.io.json_files import read_object
 from prt_jax.precision import MEASURING
 from prt_jax.restorers.restorer import Restorer
 from prt_jax.training import trained_estimator
+from prt_jax.training.best import best_step
 from prt_jax.training.checkpoints import Checkpoints, check_workdir, complete_config
 from prt_jax.training.estimator import draw_noise
 from prt_jax.training.gan import Game, empty_state, make_game
@@ -53,12 +54,12 @@ class Run:
     return run_restorer(self.game, self.weights, f"{self.workdir.name} (step {self.step})")
 
 
-def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | None = None) -> Run:
+def load_run(workdir: pathlib.Path | str, step: int | str = 0, config: ConfigDict | None = None) -> Run:
   """A run at one of its checkpoints. Nothing is initialised or compiled for it.
 
   Args:
     workdir: what a training left.
-    step: the checkpoint's; 0 = the newest that is not damaged.
+    step: the checkpoint's; 0 = the newest that is not damaged, "best" (or -1) = the one that best.json marks.
     config: read the run as this one's, which may differ from its own in where data lie and how it is evaluated; None:
       the config in the workdir.
 
@@ -80,6 +81,9 @@ def load_run(workdir: pathlib.Path | str, step: int = 0, config: ConfigDict | No
   except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
     path = workdir / "config.json"
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
+  step = best_step(workdir) if step in ("best", -1) else step
+  if isinstance(step, str):
+    raise UserError(f"step={step!r} is no step: give a number, or 'best'")
   found = checkpoints.find(step)
   if step:
     state = checkpoints.restore(empty_state(game), found)

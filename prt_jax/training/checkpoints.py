@@ -1,29 +1,30 @@
-"""Orbax checkpoints of a run: asynchronous, digested, the newest few kept, the config beside them."""
+"""Orbax checkpoints of a run: asynchronous, digested, some of them kept (kept.py), the config beside them."""
 
 import json
 import pathlib
 import shutil
 import sys
-from typing import Any
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from flax import serialization
 from ml_collections import ConfigDict
 
-from prt_jax.devices import is_primary, to_host
+from prt_jax.devices import is_primary
 from prt_jax.errors import UserError
 from prt_jax.io.file_digests import Damaged, check_digests, write_digests
 from prt_jax.io.json_files import read_object
 from prt_jax.io.whole_files import write_json
 from prt_jax.training import data_identity
+from prt_jax.training.checkpoint_tree import as_tree, from_tree, tree_to_read
+from prt_jax.training.kept import Kept
 from prt_jax.training.state import TrainState
 
 # A run may be evaluated, moved and fed differently without becoming another run. What its data are is kept beside its
 # config (data_identity.py); where they lie is free once that is known.
-FREE_FIELDS = ("data.cache_dir", "data.placement", "data.skip_unreadable", "eval.")
+FREE_FIELDS = (
+  "data.cache_dir", "data.placement", "data.skip_unreadable", "train.milestone_every_steps", "train.wandb_project",
+  "eval.",
+)  # fmt: skip
 # Fields that a config.json written before they existed does not have, and what it meant.
 ADDED_FIELDS = {
   "model.noise_scale": 1.0,
@@ -32,6 +33,11 @@ ADDED_FIELDS = {
   "degradation.blur_sigma": 2.0,
   "degradation.quality": 10,
   "data.skip_unreadable": False,
+  "train.milestone_every_steps": 0,
+  "train.wandb_project": "",
+  "eval.every_steps": 0,
+  "eval.watch_examples": 64,
+  "eval.best_by": "",
 }
 
 
@@ -47,10 +53,12 @@ class Checkpoints:
   have none.
   """
 
-  def __init__(self, workdir: pathlib.Path, max_to_keep: int):
+  def __init__(self, workdir: pathlib.Path, newest: int, milestone_every: int = 0):
+    """Of workdir; newest: so many stay; milestone_every: and those of each multiple of so many steps, 0 = none."""
     finished = ocp.AsyncOptions(post_finalization_callback=self._seal)
+    self.kept = Kept(newest, milestone_every)
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=max_to_keep, enable_async_checkpointing=True, async_options=finished
+      preservation_policy=self.kept, enable_async_checkpointing=True, async_options=finished
     )
     self._folder = workdir / "checkpoints"
     _silence_closed_loops()
@@ -63,9 +71,13 @@ class Checkpoints:
     """The newest complete checkpoint's step, None where there is none."""
     return self._manager.latest_step()
 
+  def steps(self) -> list[int]:
+    """Those of all complete checkpoints, in ascending order."""
+    return sorted(self._manager.all_steps())
+
   def find(self, step: int) -> int:
     """The step of the checkpoint to read, 0 meaning the newest; UserError where it is not there."""
-    steps = sorted(self._manager.all_steps())
+    steps = self.steps()
     if not steps:
       raise UserError(f"no checkpoint in {self._folder}: train the run first (--mode=train), or name its --workdir")
     if step and step not in steps:
@@ -84,7 +96,7 @@ class Checkpoints:
       return
     self.wait()  # _seal is told of one step
     self._saving = step
-    self._guard(lambda: self._manager.save(step, args=ocp.args.StandardSave(_as_tree(state))))
+    self._guard(lambda: self._manager.save(step, args=ocp.args.StandardSave(as_tree(state))))
 
   def restore(self, template: TrainState, step: int) -> TrainState:
     """The state of a step, as numpy arrays in the structure of template (whose key it keeps); UserError if damaged."""
@@ -121,7 +133,7 @@ class Checkpoints:
     Damaged checkpoints that are newer are moved to checkpoints-damaged/, out of the way of those to come. Where all are
     damaged and none is of a step after first_interval, the run starts anew: it comes to the same.
     """
-    steps = sorted(self._manager.all_steps())
+    steps = self.steps()
     if not steps:
       return template, 0
     try:
@@ -150,7 +162,8 @@ class Checkpoints:
         raise Damaged("it is empty")
       if not check_digests(path / ITEM):
         logging.info("checkpoint %s is of before digests were written: not compared with any", path)
-      tree = self._manager.restore(step, args=ocp.args.StandardRestore(_as_tree(template)))
+      wanted = tree_to_read(template, path / ITEM)
+      tree = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
     except Damaged as error:
       logging.warning("checkpoint %s is damaged: %s", path, error)
       raise
@@ -166,9 +179,7 @@ class Checkpoints:
       reason = str(error).partition("\n")[0] or type(error).__name__
       logging.warning("checkpoint %s cannot be read: %s", path, reason)
       raise Damaged(reason) from error
-    key = template.key
-    state: Any = serialization.from_state_dict(template.replace(key=None), jax.tree.map(np.asarray, tree))
-    return state.replace(key=key)
+    return from_tree(template, tree)
 
   def _seal(self) -> None:
     """Called when a checkpoint's files are written, before its folder gets its name: adds their digests."""
@@ -213,10 +224,6 @@ def _silence_closed_loops() -> None:
 
   if getattr(sys.unraisablehook, "__module__", None) != __name__:
     shown, sys.unraisablehook = sys.unraisablehook, hook
-
-
-def _as_tree(state: TrainState):
-  return serialization.to_state_dict(to_host(state.replace(key=None)))
 
 
 def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:

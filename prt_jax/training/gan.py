@@ -45,7 +45,8 @@ PLAIN_SCALARS = (
   "critic_gradient_norm",
   "learning_rate",
 )
-ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr")
+ROBUST_SCALARS = ("robustness_loss", "delta_norm", "ai_psnr", "robust_gradient_norm")
+SEED_SCALARS = ("seed_std",)  # what a robust step adds where it has several seeds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +89,9 @@ class Game:
   @property
   def scalar_names(self) -> tuple[str, ...]:
     """The scalars that the run's steps measure."""
-    return PLAIN_SCALARS + (ROBUST_SCALARS if any(self.cycle) else ())
+    if not any(self.cycle):
+      return PLAIN_SCALARS
+    return PLAIN_SCALARS + ROBUST_SCALARS + (SEED_SCALARS if self.config.attack.num_seeds > 1 else ())
 
 
 def make_game(

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable
 
 import jax
 from absl import logging
@@ -17,7 +18,7 @@ from prt_jax.io import pictures
 from prt_jax.io.disk_errors import explain
 from prt_jax.io.json_files import parse_object
 from prt_jax.io.locks import one_writer
-from prt_jax.training import prefetch, processes
+from prt_jax.training import health, prefetch, processes
 from prt_jax.training.checkpoints import Checkpoints, check_workdir, claim_workdir
 from prt_jax.training.data_identity import FILE as DATA_FILE
 from prt_jax.training.data_identity import claim_data
@@ -27,6 +28,8 @@ from prt_jax.training.schedule import Clock, Schedule, make_schedule
 from prt_jax.training.state import TrainState
 from prt_jax.training.step import make_train_cycles, make_train_step
 from prt_jax.training.stop_request import StopRequest
+from prt_jax.training.wandb_writer import load_wandb
+from prt_jax.training.watching import Watch, Watching
 from prt_jax.training.writers import Writers
 
 
@@ -35,6 +38,7 @@ class Training:
   """Attributes:
   game, schedule, dataset: what is trained, how far, on what.
   workdir, checkpoints: where it is kept.
+  watch: how it is evaluated meanwhile; None: it is not.
   """
 
   game: Game
@@ -42,9 +46,13 @@ class Training:
   dataset: Dataset
   workdir: pathlib.Path
   checkpoints: Checkpoints
+  watch: Watch | None
 
 
-def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = None) -> TrainState | None:
+def train(
+  config: ConfigDict, workdir: pathlib.Path | str, until: int | None = None,
+  make_watch: Callable[[Dataset], Watch] | None = None,
+) -> TrainState | None:  # fmt: skip
   """Trains to config.train.num_steps, from the workdir's newest checkpoint if it has one.
 
   Args:
@@ -52,6 +60,7 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
     workdir: where it lives.
     until: stop after so many steps of the run; a later call goes on. Where whole dispatches end there, the run is bit
       for bit the one that was never stopped; else single steps lead there, which may round differently.
+    make_watch: how it is evaluated meanwhile, from its data; prt_jax.train has what eval.every_steps asks for.
 
   Returns:
     The final state on the host, or None where SIGTERM or SIGINT stopped the run (saved first).
@@ -65,6 +74,8 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
   game = make_game(config, axis_name=devices.AXIS)
   schedule = make_schedule(game, until)
   devices.check_batch_size("train.batch_size", config.train.batch_size)
+  if config.train.wandb_project:
+    load_wandb(config.train.wandb_project)
   with contextlib.ExitStack() as stack:
     # A workdir is made once config and data are accepted; one that is there already must be free from the beginning.
     if is_there := workdir.exists():
@@ -72,13 +83,14 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
       check_run(workdir, config)
     checkpoints, state, step = None, None, 0
     if (workdir / "checkpoints").exists():
-      checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+      checkpoints = open_checkpoints(workdir, config)
       state, step = checkpoints.resume(empty_state(game), config.train.checkpoint_every_steps)
       if step >= schedule.num_steps:
         checkpoints.close()
         logging.info("the run in %s is complete: %d of %d steps", workdir, step, schedule.num_steps)
         return state
     dataset = prepare(config.data, config.seed)
+    watch = make_watch(dataset) if make_watch else None
     if not is_there:
       stack.enter_context(writing(workdir))
       check_run(workdir, config)
@@ -86,9 +98,14 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
     if devices.is_primary():
       claim_data(workdir, dataset)
     processes.check_shared(workdir, step)
-    checkpoints = checkpoints or Checkpoints(workdir, config.train.keep_checkpoints)
+    checkpoints = checkpoints or open_checkpoints(workdir, config)
     state = state if state is not None and step else init_state(game)
-    return _train(Training(game, schedule, dataset, workdir, checkpoints), state, step)
+    return _train(Training(game, schedule, dataset, workdir, checkpoints, watch), state, step)
+
+
+def open_checkpoints(workdir: pathlib.Path, config: ConfigDict) -> Checkpoints:
+  """A run's checkpoints, of which those stay that the config says."""
+  return Checkpoints(workdir, config.train.keep_checkpoints, config.train.milestone_every_steps)
 
 
 def writing(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
@@ -154,7 +171,10 @@ def _run(
     batch_size=config.train.batch_size,
     num_examples=len(dataset.train),
   )
+  watching = Watching(config, training.workdir, writers, checkpoints, training.watch)
   clock, any_process = Clock(game, schedule, step), processes.AnyProcess()
+  if watching.due(step) and watching.evaluate(state, step, stop.is_set):  # it was stopped within it
+    watching.saved(step)
   state = devices.replicate(state)
   started, compiled = step, set()
   for (first, count), images in zip(schedule.dispatches(step), batches, strict=True):
@@ -169,19 +189,25 @@ def _run(
     step = first + count
     clock.tick(state, step)
     if schedule.due(step, schedule.log_every):
-      scalars = interval_means(state)
+      scalars = interval_scalars(state)
       check_finite(scalars, step, schedule.log_every, checkpoints.describe_latest())
-      writers.write_scalars(step, clock.log(step, scalars))
+      writers.write_scalars(step, clock.log(step, watching.note(step, scalars)))
     drawing = schedule.due(step, schedule.image_every)
     if drawing and devices.is_primary():
       grid = draw_progress(state.on_host())
       pictures.save_png(training.workdir / "images" / f"{step:08d}.png", grid)
       writers.write_image(step, "restorations", grid)
+    is_best = False
+    if watching.due(step):
+      with clock.left_out(state):
+        is_best = watching.evaluate(state, step, stop.is_set)
     # Several processes may be signalled at different steps: they stop after the same one.
     stopping = any_process(bool(stop.signal_name), state.step)
-    if schedule.due(step, schedule.checkpoint_every) or stopping:
+    if schedule.due(step, schedule.checkpoint_every) or stopping or is_best:
       check_finite(interval_means(state), step, schedule.log_every, checkpoints.describe_latest())
+      writers.flush()
       checkpoints.save(state)
+      watching.saved(step)
     if stopping:
       break
   return state.on_host(), step
@@ -191,6 +217,11 @@ def interval_means(state: TrainState) -> dict[str, float]:
   """The means of the scalars over the log interval so far, in one transfer; names never measured in it are left out."""
   sums = jax.device_get(state.interval)
   return {name: float(total / count) for name, (total, count) in sums.items() if count}
+
+
+def interval_scalars(state: TrainState) -> dict[str, float]:
+  """interval_means, and what follows from them: the critic's margin, the ratio of gradients."""
+  return health.with_ratios(interval_means(state), health.gradient_ratio(jax.device_get(state.interval)))
 
 
 def check_finite(scalars: dict[str, float], step: int, log_every: int, last_good: str) -> None:

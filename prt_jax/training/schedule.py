@@ -1,5 +1,6 @@
 """When a run dispatches, logs, saves and draws; and how fast it is."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -56,6 +57,14 @@ def make_schedule(game: Game, until: int | None = None) -> Schedule:
   for name, steps in every.items():
     if steps % count:
       raise UserError(f"train.{name}={steps} is not a multiple of train.steps_per_dispatch={count}: make it one")
+  if (milestones := train.milestone_every_steps) % train.checkpoint_every_steps:
+    field = f"train.checkpoint_every_steps={train.checkpoint_every_steps}"
+    raise UserError(f"train.milestone_every_steps={milestones} is not a multiple of {field}: make it one")
+  if (watched := game.config.eval.every_steps) % count:
+    nearest = max(1, round(watched / count)) * count
+    raise UserError(
+      f"eval.every_steps={watched} is not a multiple of the {count} steps of a dispatch: use one, for example {nearest}"
+    )
   return Schedule(min(until or train.num_steps, train.num_steps), count, *every.values())
 
 
@@ -94,6 +103,15 @@ class Clock:
     logging.info("step %d of %d  %s  %s", step, self._schedule.num_steps, numbers, self._outlook(step))
     speeds = (self._speed or 0.0, (self._speed or 0.0) * self._batch_size)
     return scalars | dict(zip(SPEED_SCALARS, speeds, strict=True))
+
+  @contextlib.contextmanager
+  def left_out(self, state: TrainState) -> Iterator[None]:
+    """A block that is not training, once the state is there: its seconds are none of the speed's."""
+    jax.block_until_ready(state.step)
+    start = time.monotonic()
+    yield
+    self._start += time.monotonic() - start
+    self._last_line = time.monotonic()
 
   def _outlook(self, step: int) -> str:
     if not self._speed:

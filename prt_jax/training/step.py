@@ -149,6 +149,8 @@ def generator_step(
       norm = l2_norm(delta)
       ai_psnr = -10 * jnp.log10(norm**2 / game.degradation.psnr_size)
       scalars |= {"robustness_loss": robustness, "delta_norm": jnp.mean(norm), "ai_psnr": jnp.mean(ai_psnr)}
+      if num_seeds > 1:
+        scalars["seed_std"] = jnp.mean(jnp.std(jax.lax.stop_gradient(restored), 0, ddof=1))
     return total, (scalars, batch_stats, fake)
 
   gradients, (scalars, batch_stats, fake) = jax.grad(loss, has_aux=True)(state.generator_params)
@@ -158,6 +160,8 @@ def generator_step(
   params = optax.apply_updates(state.generator_params, updates)
   scalars |= average(game, consistency(game, fake, y))
   scalars["generator_gradient_norm"] = optax.tree.norm(gradients)
+  if robust:
+    scalars["robust_gradient_norm"] = scalars["generator_gradient_norm"]
   scalars["learning_rate"] = jnp.asarray(game.schedule(state.step), jnp.float32)
   state = state.replace(generator_params=params, generator_optimizer=optimizer_state, batch_stats=batch_stats)
   return state, scalars

@@ -57,6 +57,10 @@ class StopRequest:
     finally:
       self._when_leaving = None
 
+  def is_set(self) -> bool:
+    """Whether there was a signal."""
+    return self.signal_name is not None
+
   def _note(self, number, _):
     self.signal_name = signal.Signals(number).name
 

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.jsonl always, TensorBoard through CLU writers where it is installed."""
+"""Where a run's numbers go: metrics.jsonl always, TensorBoard (CLU) where it is installed, wandb if asked for."""
 
 import functools
 import json
@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -15,13 +16,14 @@ from prt_jax.config import flat
 from prt_jax.io.json_files import parse_object
 from prt_jax.io.locks import short_lock
 from prt_jax.io.whole_files import write_whole
+from prt_jax.training.wandb_writer import WandbWriter
 
 # Wall-clock scalars: the only ones in metrics.jsonl that two identical runs do not share.
 SPEED_SCALARS = ("steps_per_second", "images_per_second")
 
 
 class Writers:
-  """metrics.jsonl and TensorBoard events (the config's fields among them) of one workdir.
+  """metrics.jsonl, TensorBoard events (the config's fields among them) and, if asked for, wandb, of one workdir.
 
   A resumed run first drops the lines after its checkpoint, and has TensorBoard drop its events after it: it will
   measure them again.
@@ -31,44 +33,63 @@ class Writers:
     self._workdir, self._config = workdir, config
     self._path = workdir / "metrics.jsonl"
     self._primary, self._first_step = primary, first_step
+    self._wandb: Any = None
     if primary:
       keep_lines_until(self._path, first_step)
+      self._wandb = WandbWriter(workdir, config) if config.train.wandb_project else None
 
   @functools.cached_property
-  def _tensorboard(self):
-    """Made at its first use: importing TensorFlow takes seconds, in which the first steps can run already."""
-    writer = _tensorboard_writer(self._workdir, purge_after=self._first_step)
-    if writer:
+  def _others(self) -> dict[str, Any]:
+    """{what: its writer}, beside metrics.jsonl, in CLU's form.
+
+    Made at its first use: importing TensorFlow takes seconds, in which the first steps can run already.
+    """
+    writers = {
+      "TensorBoard events": _tensorboard_writer(self._workdir, purge_after=self._first_step),
+      "curves in wandb": self._wandb,
+    }
+    if tensorboard := writers["TensorBoard events"]:
       fields = {name: v if isinstance(v, (int, float, str)) else str(v) for name, v in flat(self._config)}
-      writer.write_hparams(fields)
-    return writer
+      tensorboard.write_hparams(fields)
+    return {what: writer for what, writer in writers.items() if writer}
+
+  def lines(self) -> list[dict]:
+    """All that metrics.jsonl holds."""
+    return [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """One line {"step": step, name: value, ...}, on disk before this returns, and TensorBoard scalars."""
     if not self._primary:
       return
     append_line(self._path, {"step": step, **scalars})
-    if self._tensorboard:
-      self._try_events(lambda writer: writer.write_scalars(step, scalars))
+    self._try_others(lambda writer: writer.write_scalars(step, scalars))
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-    """An image [H,W,3] uint8 for TensorBoard."""
-    if self._primary and self._tensorboard:
-      self._try_events(lambda writer: writer.write_images(step, {name: image[None]}))
+    """An image [H,W,3] uint8, for all but metrics.jsonl."""
+    if self._primary:
+      self._try_others(lambda writer: writer.write_images(step, {name: image[None]}))
+
+  def flush(self) -> None:
+    """Has the events so far on disk, as the lines are: after a kill they are not written again."""
+    if vars(self).get("_others"):  # if they were used
+      self._try_others(lambda writer: writer.flush())
 
   def close(self) -> None:
     """Flushes everything to disk."""
-    if vars(self).get("_tensorboard"):  # if it was used
-      self._try_events(lambda writer: writer.close())
+    if self._wandb and "_others" not in vars(self):  # stopped before it wrote anything
+      vars(self)["_others"] = {"curves in wandb": self._wandb}
+    if vars(self).get("_others"):
+      self._try_others(lambda writer: writer.close())
 
-  def _try_events(self, write: Callable) -> None:
+  def _try_others(self, write: Callable) -> None:
     """metrics.jsonl has the numbers: events that cannot be written end the events, not the run."""
-    try:
-      write(self._tensorboard)
-    # TensorFlow has exceptions of its own for a full disk, none of them an OSError.
-    except Exception as error:
-      logging.warning("no more TensorBoard events: %s", str(error).partition("\n")[0] or type(error).__name__)
-      vars(self)["_tensorboard"] = None
+    for what, writer in list(self._others.items()):
+      try:
+        write(writer)
+      # TensorFlow has exceptions of its own for a full disk, none of them an OSError; wandb, for a network.
+      except Exception as error:
+        logging.warning("no more %s: %s", what, str(error).partition("\n")[0] or type(error).__name__)
+        del self._others[what]
 
 
 def append_line(path: pathlib.Path, content: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ import time
 
 from tests.faults.cases import cases
 from tests.faults.processes import Lost
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, expect
 
 ATTEMPTS = 5  # at meeting a phase before it is over
 
@@ -40,6 +40,15 @@ def _compiling(scene: Scene):
 def _stepping(scene: Scene):
   killed(scene, says("first cycle after"), 0.9 * scene.seconds("steps", "evaluation"))
   scene.same()
+
+
+@cases("killed while it evaluates in the middle", count=4)
+def _watching(scene: Scene):
+  step = scene.rng.choice((10, 20, 24))
+  killed(scene, says(f"evaluating 4 inputs at step {step}"), 0.9 * scene.seconds("middle", "evaluated"))
+  scene.same()
+  for find in (lambda run: (run / "best.json").read_text(), lambda run: {p.name for p in run.glob("checkpoints/*")}):
+    expect(find(scene.run) == find(scene.reference), f"{find(scene.reference)} has become {find(scene.run)}")
 
 
 @cases("killed while it writes a checkpoint", count=5)

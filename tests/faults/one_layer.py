@@ -48,6 +48,8 @@ def get_config(arg=default.VARIANTS[0]):
   config = tiny.get_config(arg)
   config.unlock()
   config.train.update(num_steps=24, log_every_steps=3, checkpoint_every_steps=4, image_every_steps=12)
+  config.train.milestone_every_steps = 8
+  config.eval.update(every_steps=10, watch_examples=4, best_by="psnr_db")
   config.optim.decay_steps = (12,)
   config.eval.update(num_examples=8, batch_size=4, num_std_seeds=4, feature_extractor="squeezenet")  # has no weights
   config.eval.update(strong_num_examples=4, strong_num_steps=3, strong_num_restarts=1)

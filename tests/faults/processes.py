@@ -20,7 +20,7 @@ from tests.conftest import FLAGS
 # What no case needs, and takes seconds to import.
 HIDDEN = ("tensorflow", "tensorflow_datasets", "clu", "tensorboard")
 PRELOADED = (
-  "evaluate", "main", "plan", "training.loop", "training.processes", "reporting.gallery", "data.folder_source",
+  "evaluate", "main", "plan", "watch", "training.loop", "training.processes", "reporting.gallery", "data.folder_source",
   "features.squeezenet",
 )
 PATIENCE = 600.0  # seconds after which a process that does not end is lost

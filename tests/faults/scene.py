@@ -139,6 +139,7 @@ class Scene:
 # What the command says when a phase begins.
 PHASES = {
   "preparation": "preparing ", "compilation": "starting ", "steps": "first cycle after",
+  "middle": "evaluating 4 inputs at step 20", "evaluated": "evaluated step 20",
   "evaluation": "evaluating step", "report": "28 of 28 measurements",
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from tests.faults.scene import Scene, compare, expect
 
 END_SECONDS = 60.0  # within which the others end where one dies
 NUM_DEVICES = 4
+UNWATCHED = "--config.eval.every_steps=0"  # as runs of several processes are, whatever they are told
 
 
 def devices(count: int) -> dict[str, str]:
@@ -30,7 +31,7 @@ def start_two(scene: Scene, *extra: str, **keywords) -> list[Process]:
   where = f"--coordinator=127.0.0.1:{free_port()}"
   return [
     scene.start(
-      *extra, where, "--num_processes=2", f"--process_id={i}", mode="train",
+      *extra, UNWATCHED, where, "--num_processes=2", f"--process_id={i}", mode="train",
       environment=devices(NUM_DEVICES // 2), **keywords,
     )
     for i in range(2)
@@ -62,7 +63,7 @@ def expect_same(scene: Scene, workdir, tolerance: float) -> None:
 @case("two processes with two devices are one with four")
 def _equal(scene: Scene):
   workdir = undisturbed(scene)
-  scene.finish(mode="train", environment=devices(NUM_DEVICES))
+  scene.finish(UNWATCHED, mode="train", environment=devices(NUM_DEVICES))
   expect_same(scene, workdir, 1e-5)
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   expect(len(lines) == 8, f"two processes wrote {len(lines)} lines of metrics, not 8")
@@ -77,13 +78,13 @@ def _another_number(scene: Scene):
     if first == 2:
       finish_two(scene, workdir=half)
     else:
-      scene.finish(workdir=half, mode="train", environment=devices(NUM_DEVICES))
+      scene.finish(UNWATCHED, workdir=half, mode="train", environment=devices(NUM_DEVICES))
     half.rename(scene.run)
     drop_after(scene.run, 20)
     if then == 2:
       finish_two(scene)
     else:
-      scene.finish(mode="train", environment=devices(NUM_DEVICES))
+      scene.finish(UNWATCHED, mode="train", environment=devices(NUM_DEVICES))
     expect_same(scene, workdir, 1e-5)
 
 

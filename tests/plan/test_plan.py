@@ -10,6 +10,7 @@ import pytest
 from benchmarks.roofline import unet_flops
 from prt_jax import plan, targets
 from prt_jax.attacks import over_seeds, sum_over_seeds
+from prt_jax.config import load
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.features import inception_weights
@@ -315,6 +316,22 @@ def test_weights_that_are_there_or_missing(tiny_config, tmp_path):
   assert states(num_examples=9)["evaluation"] == MISSING
   with pytest.raises(UserError, match=r"eval\.feature_extractor 'dreams'"):
     states(feature_extractor="dreams")
+
+
+def test_the_disk_has_room_for_all_checkpoints_that_stay():
+  """Of 30,000 steps, one each 3,000: the three newest; of milestones each 6,000 two are among them."""
+  config = load("sr16")
+  config.unlock()
+  config.train.num_steps = 30_000
+  assert planning._num_checkpoints(config) == 3
+  config.train.milestone_every_steps = 6_000
+  assert planning._num_checkpoints(config) == 6  # 6, 12, 18, 24, 27, 30 thousand
+  config.eval.every_steps = 1_000
+  assert planning._num_checkpoints(config) == 6
+  config.eval.best_by = "robustness_db"
+  assert planning._num_checkpoints(config) == 7
+  config.train.update(num_steps=3_000, milestone_every_steps=0)
+  assert planning._num_checkpoints(config) == 2
 
 
 def test_a_disk_that_is_too_small_is_named(tmp_path):

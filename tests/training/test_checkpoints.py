@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -185,3 +186,25 @@ def test_digests_name_the_files_of_the_state(workdir):
   folder = workdir / "checkpoints" / "6" / ITEM
   names = {path.relative_to(folder).as_posix() for path in data_files(workdir, 6)}
   assert names == json.loads((folder / DIGESTS).read_text()).keys()
+
+
+def with_interval(state, names):
+  """The state with these scalars of its interval alone; unknown ones are (7, 8)."""
+  seven = np.float32(7), np.float32(8)
+  return state.replace(step=np.int32(8), interval={name: state.interval.get(name, seven) for name in names})
+
+
+@pytest.mark.parametrize("other", [["seed_std", "robust_gradient_norm"], ["a scalar of later"]])
+def test_a_checkpoint_that_measured_other_scalars_goes_on(other, workdir, state):
+  """Of before some were measured, or of a later version: the others' sums stay, and all else does."""
+  counted = state.replace(interval={name: (np.float32(3), np.float32(2)) for name in state.interval})
+  written = with_interval(counted, state.interval.keys() ^ set(other))
+  checkpoints = Checkpoints(workdir, 3)
+  checkpoints.save(written)
+  checkpoints.close()
+  found, step = resume(workdir, state)
+  assert step == 8 and found.interval.keys() == state.interval.keys()
+  for name, sums in found.interval.items():
+    assert tuple(map(float, sums)) == ((0, 0) if name in other else (3, 2)), name
+  np.testing.assert_array_equal(*(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(s.replace(
+    key=None, step=0, interval={}))]) for s in (found, state)))

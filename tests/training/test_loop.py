@@ -60,13 +60,17 @@ def test_a_run_leaves_what_it_promises(finished):
   expected = {
     "critic_loss", "generator_loss", "critic_real", "critic_fake", "r1", "robustness_loss", "delta_norm", "ai_psnr",
     "consistency_psnr", "consistency_max_error", "generator_gradient_norm", "critic_gradient_norm", "learning_rate",
+    "critic_margin", "gradient_ratio", "robust_gradient_norm", "seed_std", "collapse_signs",
   }
   assert lines[0].keys() == {"step"} | expected
   # Steps 7 and 8 are plain: what only a robust step measures has no value there.
-  assert lines[2].keys() == {"step"} | expected - {"robustness_loss", "delta_norm", "ai_psnr"}
+  assert lines[2].keys() == {"step"} | expected - {
+    "robustness_loss", "delta_norm", "ai_psnr", "gradient_ratio", "robust_gradient_norm", "seed_std",
+  }  # fmt: skip
   assert lines[0]["delta_norm"] == pytest.approx(0.1, rel=1e-3)
   assert lines[0]["ai_psnr"] == pytest.approx(-10 * np.log10(0.01 / 12), abs=0.01)
   assert lines[0]["consistency_max_error"] < 1e-6
+  assert lines[0]["critic_margin"] == pytest.approx(lines[0]["critic_real"] - lines[0]["critic_fake"])
   # Six steps at 1e-3, then the scheduled factor 0.6.
   assert [line["learning_rate"] for line in lines] == pytest.approx([1e-3, 1e-3, 6e-4])
   raw = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])

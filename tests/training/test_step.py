@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from prt_jax import devices
+from prt_jax.config import VARIANTS
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
+from prt_jax.randomness import Stream, example_keys
+from prt_jax.training.estimator import draw_noise, restore
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.step import critic_step, make_train_cycles, training_cycles, training_step
+from prt_jax.training.step import critic_step, make_train_cycles, measure, training_cycles, training_step
 from tests import tiny
 
 
@@ -87,6 +90,34 @@ def test_a_plain_step_measures_no_robustness(game, steps, images):
   state = steps[False](init_state(game), images[0])
   assert [float(value) for value in state.interval["robustness_loss"]] == [0, 0]
   assert float(state.interval["generator_loss"][1]) == 1
+
+
+def test_a_robust_step_measures_the_spread_of_its_draws(game, steps, images):
+  """Of two draws the standard deviation, divisor one, is their distance over the root of two."""
+  state = init_state(game)
+  stepped = steps[True](state, images[0])
+  x = jnp.asarray(images[0], jnp.float32) / 255
+  y = measure(game, state, x, state.key)
+  z = draw_noise(game, example_keys(state.key, 0, Stream.GENERATOR_NOISE, jnp.arange(8)), 2)
+  first, second = (
+    restore(game, state.generator_params, state.batch_stats, y, jax.tree.map(lambda leaf, i=i: leaf[i], z), train=True)
+    [0] for i in (0, 1)
+  )  # fmt: skip
+  total, count = stepped.interval["seed_std"]
+  assert float(count) == 1
+  assert float(total) == pytest.approx(float(jnp.mean(jnp.abs(first - second)) / np.sqrt(2)), rel=1e-4)
+  assert stepped.interval["robust_gradient_norm"] == stepped.interval["generator_gradient_norm"]
+  plain = steps[False](state, images[0])
+  assert [float(value) for value in plain.interval["robust_gradient_norm"]] == [0, 0]
+
+
+def test_which_scalars_a_variant_measures():
+  of = {variant: set(make_game(tiny.get_config(variant)).scalar_names) for variant in VARIANTS}
+  assert of["stochastic-robust"] - of["deterministic-robust"] == {"seed_std"}
+  assert of["deterministic-robust"] - of["deterministic-erratic"] == {
+    "robustness_loss", "delta_norm", "ai_psnr", "robust_gradient_norm",
+  }  # fmt: skip
+  assert of["stochastic-erratic"] == of["deterministic-erratic"]
 
 
 def test_an_interval_starts_anew_after_log_every_steps(game, steps, images):
