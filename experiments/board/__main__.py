@@ -32,7 +32,8 @@ def main(argv: list[str]) -> None:
   if arguments.weights:
     devices.use_all_cores(PUBLISHED_WIDTH)
     first = dict(_number_of(text) for text in arguments.first.split(",") if text)
-    wanted = measuring.jobs(arguments.weights, arguments.sets.split(","), _scales(arguments.scales), first)
+    networks = [name for name in arguments.networks.split(",") if name]
+    wanted = measuring.jobs(arguments.weights, arguments.sets.split(","), _scales(arguments.scales), first, networks)
     there = board_entries.read_entries(folder)
     missing = [job for job in wanted if not measuring.is_there(job, there)]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} entries are there", flush=True)
@@ -100,6 +101,7 @@ def _parser() -> Parser:
   parser.add_argument("--images", type=pathlib.Path, help="with --weights: folder that has Set5, Set14, BSD100 in it")
   parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/board"), help="of the audits; resumed")
   parser.add_argument("--sets", default=",".join(board_entries.SETS), help="which are measured; default %(default)s")
+  parser.add_argument("--networks", default="", help="which are measured, in order; default: all that --weights has")
   parser.add_argument("--scales", default="4,3,2", help="which are measured, in order; default %(default)s")
   parser.add_argument("--first", default="", help="SET:N, measure its first N pictures; default: all of them")
   parser.add_argument("--docs", type=pathlib.Path, default=DOCS, help="where board/, board.md and board.html are")

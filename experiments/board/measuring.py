@@ -7,7 +7,7 @@ from typing import NamedTuple
 from absl import logging
 
 from experiments.board.entries import FLAGS, SETS, WHOLE
-from experiments.networks import NETWORKS, at_hand, file_of
+from experiments.networks import NETWORKS, at_hand, check_names, file_of
 from prt_jax.audit import command_line
 from prt_jax.errors import UserError
 
@@ -21,16 +21,30 @@ class Job(NamedTuple):
   scale: int
 
 
-def jobs(weights: pathlib.Path, sets: Sequence[str], scales: Sequence[int], first: dict[str, int]) -> list[Job]:
+def jobs(
+  weights: pathlib.Path, sets: Sequence[str], scales: Sequence[int], first: dict[str, int], networks: Sequence[str] = ()
+) -> list[Job]:
   """What is to be measured, in order: scale by scale, set by set, a network after the other.
 
-  first: {set: how many of its pictures}; others whole.
+  Args:
+    weights: the folder of the networks' files.
+    sets, scales: which.
+    first: {set: how many of its pictures}; others whole.
+    networks: which, in order; those that have no file of a scale are left out there. None: all whose files are there.
+
+  Raises:
+    UserError: another set than the board's; a network that is not known, or that has no file at any of the scales.
   """
   if unknown := [name for name in sets if name not in SETS]:
     raise UserError(f"--sets={unknown[0]}: the board's are {', '.join(SETS)}")
+  there = {scale: at_hand(weights, scale) for scale in scales}
+  for name in networks:
+    if not any(name in names for names in there.values()):
+      check_names([name], weights, scales[0])
+  chosen = {scale: [name for name in networks or names if name in names] for scale, names in there.items()}
   return [
     Job(dataset, first.get(dataset, WHOLE[dataset]), network, scale)
-    for scale in scales for dataset in sets for network in at_hand(weights, scale)
+    for scale in scales for dataset in sets for network in chosen[scale]
   ]  # fmt: skip
 
 

@@ -54,7 +54,8 @@ def main(argv: list[str]) -> None:
   )
   for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
-    report = auditor.report(complete=done == len(pairs)) | {"run": made}
+    report = auditor.report(complete=done == len(pairs))
+    report["run"] = made
     if done == len(pairs):
       made["seconds_an_image"] = seconds_an_image(restorer, measurement)
     if skipped:

@@ -196,6 +196,19 @@ def test_the_command_audits_adds_and_goes_on(tmp_path, monkeypatch, capsys):
     command.main([f"--docs={docs}"])
 
 
+def test_networks_are_measured_set_after_set_at_the_scales_that_they_have(tmp_path):
+  for file in ("IMDN_x2.pth", "IMDN_x4.pth", "PANx4_DF2K.pth"):
+    (tmp_path / file).touch()
+  made = measuring.jobs(tmp_path, ["Set5", "BSD100"], [4, 2], {"BSD100": 20}, ["pan", "imdn"])
+  assert made == [
+    ("Set5", 5, "pan", 4), ("Set5", 5, "imdn", 4), ("BSD100", 20, "pan", 4), ("BSD100", 20, "imdn", 4),
+    ("Set5", 5, "imdn", 2), ("BSD100", 20, "imdn", 2),
+  ]
+  assert [job.network for job in measuring.jobs(tmp_path, ["Set5"], [2], {})] == ["bicubic", "imdn"]
+  flags = measuring.arguments(measuring.Job("Set5", 5, "safmn", 4), tmp_path, tmp_path, tmp_path)
+  assert "--restorer=spandrel" in flags and not any(flag.startswith("--scale") for flag in flags)
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
@@ -203,6 +216,7 @@ def test_the_command_audits_adds_and_goes_on(tmp_path, monkeypatch, capsys):
     (["--add=absent"], "there is no absent: --add takes an audit's --output"),
     (["--weights=x", "--images=x", "--sets=faces"], "--sets=faces: the board's are Set5, Set14, BSD100"),
     (["--weights=x", "--images=x", "--scales=5"], "--scales=5: give some of 2, 3, 4"),
+    (["--weights=x", "--images=x", "--networks=pan"], "pan needs its authors' file PANx4_DF2K.pth in --weights=x"),
     (["--weights=x", "--images=x", "--first=BSD100:7"], "--first=BSD100:7 is none of Set5:5, Set14:14, BSD100:10"),
     ([], "has no entries yet"),
   ],
