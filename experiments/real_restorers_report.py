@@ -6,16 +6,21 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from experiments.real_restorers import ALPHAS, NETWORKS
+from experiments.networks import NETWORKS
+from experiments.real_restorers import ALPHAS
 from prt_jax.io.pictures import draw_grid, save_png
 from prt_jax.io.whole_files import write_json, write_whole
 from prt_jax.reporting.charts import Curve, draw_curves
 
 # Warm colours for networks trained as GANs, cold ones for those trained for distortion, grey for interpolation.
 COLORS = {
-  "bicubic": "#777777", "imdn": "#12508c", "pan": "#3d8fd1",
-  "carn_m": "#1f8a70", "srgan": "#c4452d", "compact": "#e08a1e",
-}
+  "bicubic": "#777777", "imdn": "#12508c", "pan": "#3d8fd1", "carn_m": "#1f8a70", "safmn": "#4c3f91",
+  "edsr": "#0b7285", "edsr_baseline": "#74b3c2", "srgan": "#c4452d", "compact": "#e08a1e", "esrgan": "#8f1d3f",
+  "srflow": "#000000",
+}  # fmt: skip
+# App. G, Fig. 7. No digits of that figure are known: it is an order, not a table.
+PUBLISHED = "Published (paper A, Fig. 7): SRFlow is far more robust than ESRGAN and about as robust as EDSR."
+OF_THE_PAPER = ("srflow", "esrgan", "edsr")
 SHOWN_ALPHAS = (0, 1, 4, 16)  # of 255, on the pictures
 WINDOW = 128  # pixels a picture's side
 
@@ -36,28 +41,52 @@ def report(output: pathlib.Path, name: str, crop: int) -> None:
   curves = [
     Curve(
       [(point["input_psnr_db"], point["output_psnr_db"]) for point in summary[network]["points"]],
-      f"{network} ({kind})", COLORS[network], style="--" if kind == "GAN" else "-",
+      f"{network} ({NETWORKS[network].trained_for})", COLORS[network],
+      style="--" if NETWORKS[network].trained_for == "GAN" else "-",
     )
-    for network, (_, kind) in NETWORKS.items()
+    for network in summary
   ]
   figure = draw_curves(curves, "input PSNR, dB", "output PSNR, dB", diagonal="output = input")
   write_whole(output / "curves.svg", figure + "\n")
   for image in images:
-    save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image))
-  print(table)
+    save_png(output / "strips" / f"{image}.png", picture_strip(output / "images", image, list(summary)))
+  print(table + published_order(summary))
+
+
+def measured(lines: list[dict]) -> list[str]:
+  """The networks that lines are of, in the order of experiments/networks.py."""
+  names = {line["network"] for line in lines}
+  return [name for name in NETWORKS if name in names]
+
+
+def published_order(summary: dict) -> str:
+  """The paper's order of its three networks, beside ours: SRFlow's output PSNR less the others' at each alpha."""
+  if missing := [name for name in OF_THE_PAPER if name not in summary]:
+    return f"\n{PUBLISHED} Not measured here: {', '.join(missing)}.\n"
+  rows = ["", PUBLISHED, "", "| SRFlow's output PSNR less that of | attack | ", "|---|---"]
+  rows[-2] += " | ".join(f"{alpha}/255" for alpha in ALPHAS) + " |"
+  rows[-1] += "|---" * len(ALPHAS) + "|"
+  for other in OF_THE_PAPER[1:]:
+    for prefix, attack in (("", "I-FGSM"), ("strong_", "stronger")):
+      pairs = zip(summary["srflow"]["points"], summary[other]["points"], strict=True)
+      field = f"{prefix}output_psnr_db"
+      cells = " | ".join(f"{mine[field] - its[field]:+.1f} dB" for mine, its in pairs)
+      rows.append(f"| {other} | {attack} | {cells} |")
+  return "\n".join(rows) + "\n"
 
 
 def complete_images(lines: list[dict]) -> list[str]:
-  """Images with a line for every network and alpha: means over others would compare different images."""
+  """Images with a line for every measured network and alpha: means over others would compare different images."""
+  networks = measured(lines)
   done = {(line["network"], line["image"], line["alpha_255"]) for line in lines}
   names = sorted({line["image"] for line in lines})
-  return [name for name in names if all((network, name, alpha) in done for network in NETWORKS for alpha in ALPHAS)]
+  return [name for name in names if all((network, name, alpha) in done for network in networks for alpha in ALPHAS)]
 
 
 def summarise(lines: list[dict], images: list[str]) -> dict:
   """{network: {"psnr_y_db", "points": [{"alpha_255", "input_psnr_db", ...}, ...]}}: means; "lipschitz" is a maximum."""
   summary = {}
-  for network in NETWORKS:
+  for network in measured(lines):
     mine = [line for line in lines if line["network"] == network and line["image"] in images]
     points = []
     for alpha in ALPHAS:
@@ -86,8 +115,8 @@ def render_table(summary: dict, caption: str) -> str:
   header = " | ".join(f"{alpha}/255" for alpha in ALPHAS)
   title = f"| network | trained for | PSNR-Y | attack | {header} | K >= | K >= (Jacobian) | last steps, dB |"
   rows = [f"{caption}\n", title, "|---" * (len(ALPHAS) + 7) + "|"]
-  for network, (_, kind) in NETWORKS.items():
-    points, distortion = summary[network]["points"], summary[network]["psnr_y_db"]
+  for network in summary:
+    points, distortion, kind = summary[network]["points"], summary[network]["psnr_y_db"], NETWORKS[network].trained_for
     for prefix, attack in (("", "I-FGSM"), ("strong_", "stronger")):
       output, given = f"{prefix}output_psnr_db", f"{prefix}input_psnr_db"
       cells = " | ".join(f"{point[output]:.1f} / {point[given]:.1f}" for point in points)
@@ -99,12 +128,12 @@ def render_table(summary: dict, caption: str) -> str:
   return "\n".join(rows) + "\n"
 
 
-def picture_strip(folder: pathlib.Path, image: str) -> np.ndarray:
-  """A grid of central windows: a row a network, in the order of NETWORKS, a column an alpha."""
+def picture_strip(folder: pathlib.Path, image: str, networks: list[str]) -> np.ndarray:
+  """A grid of central windows: a row a network, a column an alpha."""
   columns = []
   for alpha in SHOWN_ALPHAS:
     tiles = []
-    for network in NETWORKS:
+    for network in networks:
       pixels = np.asarray(Image.open(folder / f"{image}-{network}-{alpha:02d}.png"), np.float32) / 255
       top, left = (max(side - WINDOW, 0) // 2 for side in pixels.shape[:2])
       tiles.append(pixels[top : top + WINDOW, left : left + WINDOW])

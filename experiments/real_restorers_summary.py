@@ -9,13 +9,11 @@ import pathlib
 import time
 
 from experiments.command import run_command
-from experiments.figures import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, new_figure, save_figure
-from experiments.real_restorers import NETWORKS
+from experiments.figures import BLACK, new_figure, save_figure
+from experiments.networks import NETWORKS
+from experiments.real_restorers_report import COLORS
 from experiments.results import FOLDER, write_results
 from prt_jax.errors import UserError
-
-# Warm colours and dashes for networks trained as GANs, cold ones for those trained for distortion.
-COLORS = {"bicubic": GREY, "imdn": BLUE, "pan": SKY, "carn_m": GREEN, "srgan": VERMILLION, "compact": ORANGE}
 
 
 def title(summary: dict) -> str:
@@ -28,11 +26,12 @@ def title(summary: dict) -> str:
 def draw(summaries: list[dict], folder: pathlib.Path) -> pathlib.Path:
   """Output PSNR against input PSNR as in paper A's Fig. 7, a panel a run; from right to left alpha grows.
 
-  Markers: the stronger attack; thin dots: I-FGSM.
+  Markers: the stronger attack, dashed where a network was trained as a GAN; thin dots: I-FGSM.
   """
   figure, panels = new_figure(1, len(summaries), 3.0 * len(summaries) + 0.6, 3.3, sharey=True, squeeze=False)
   for axes, summary in zip(panels[0], summaries, strict=True):
-    for network, (_, kind) in NETWORKS.items():
+    for network in summary["networks"]:
+      kind = NETWORKS[network].trained_for
       points = summary["networks"][network]["points"]
       axes.plot(
         [point["input_psnr_db"] for point in points], [point["output_psnr_db"] for point in points],

@@ -10,6 +10,8 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,6 +105,15 @@ def first() -> Any:
 def describe() -> str:
   """Number and kind of the run's devices: '4 x NVIDIA H100 80GB HBM3'."""
   return f"{num_devices()} x {first().device_kind}"
+
+
+def processor() -> str:
+  """The CPU's name, as the system has it; its kind where it has none."""
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    return platform.processor() or platform.machine()
+  return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def describe_share() -> str:

@@ -4,9 +4,11 @@ Its commands run from an empty directory here, with the checkout on no path.
 """
 
 import ast
+import functools
 import importlib.metadata
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,3 +167,29 @@ def _imports(nodes):
     elif isinstance(node, ast.ImportFrom):
       found.add((node.module or "prt_jax").partition(".")[0])
   return found
+
+
+def test_the_container_makes_its_environment_once_and_runs_the_demo(tmp_path):
+  """What each line of the Dockerfile needs is there when it runs, by make's own account; no image is built."""
+  lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line and not line.startswith("#")]
+  instructions = [tuple(line.split(maxsplit=1)) for line in lines]
+  (python,) = (re.match(r"python:(\d\.\d+)-slim$", what)[1] for name, what in instructions if name == "FROM")
+  assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
+  first = instructions.index(("COPY", "Makefile requirements.txt ./"))
+  assert instructions[first + 1] == ("RUN", "make .venv/package")
+  assert instructions[-3:] == [("COPY", ". ."), ("RUN", "touch .venv/package"), ("CMD", '["make", "demo"]')]
+  for name in ("Makefile", "requirements.txt"):
+    shutil.copy(ROOT / name, tmp_path)
+  make = functools.partial(
+    subprocess.run, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=True
+  )
+  assert "-m pip install --quiet -r requirements.txt" in make(["make", "-n", ".venv/package"]).stdout
+  (tmp_path / ".venv").mkdir()
+  (tmp_path / ".venv" / "package").touch()
+  commands = make(["make", "-n", "demo"]).stdout
+  assert "-m prt_jax.main --config=configs/sr16.py:stochastic-robust,demo" in commands and "pip" not in commands
+
+
+def test_the_readme_names_the_containers_commands():
+  named = {" ".join(command.split()) for command in re.findall(r"`(docker [^`]+)`", (ROOT / "README.md").read_text())}
+  assert named == set(re.search(r"^#   (docker .*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1].split(" && "))

@@ -10,7 +10,7 @@ import numpy as np
 from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS
 from prt_jax.audit.protocol import Protocol
-from prt_jax.audit.summary import Pictures, curve_fields, scale_of, summarise
+from prt_jax.audit.summary import Pictures, curve_fields, joint_index_interval, scale_of, summarise
 from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
@@ -250,6 +250,8 @@ class Auditor:
     if complete and self._extractor and (sets := self._sets(self._extractor, columns.get("features", {}), missing)):
       found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
     report = summarise(self.restorer, self.protocol, self.images, self.pictures)
+    if complete and report["joint_index"]:
+      report["joint_index"] |= joint_index_interval(self.pictures, report["joint_index"]["value"])
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
     rows = results.rows()
     report["definitions"] = {name: rows[name].definition for name in found}

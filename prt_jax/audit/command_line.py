@@ -5,6 +5,7 @@ import pathlib
 import time
 
 from prt_jax.audit import ALPHAS, Auditor, Protocol
+from prt_jax.audit.record import record, seconds_an_image
 from prt_jax.commands import restorer_flags, run_images
 from prt_jax.commands.compile_time import CompileTime
 from prt_jax.commands.parser import Parser
@@ -31,6 +32,8 @@ def main(argv: list[str]) -> None:
   restorer, pairs, noise_std, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
+  pairs = list(pairs)
+  made, measurement = record(arguments, restorer, pairs), pairs[0].y
   if restorer.image_size and arguments.degradation != "none":
     # Measured with the batch, as an evaluation does.
     pairs = [dataclasses.replace(pair, y=None) for pair in pairs]
@@ -38,10 +41,12 @@ def main(argv: list[str]) -> None:
     restorer, protocol, extractor=extractor, reference=restorer_flags.reference(arguments, restorer),
     store=Store(output / "columns"),
   )
-  pairs = list(pairs)
   for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
     report = auditor.report(complete=done == len(pairs))
+    report["run"] = made
+    if done == len(pairs):
+      made["seconds_an_image"] = seconds_an_image(restorer, measurement)
     if skipped:
       report["remarks"].append(f"left out {describe_skipped(skipped)}")
     write_report(output, report, auditor.pictures)

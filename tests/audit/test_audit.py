@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prt_jax.audit import Auditor, Pictures, Protocol, audit, joint_index
+from prt_jax.audit import Auditor, Pictures, Protocol, audit, joint_index, summary
 from prt_jax.data.image_pairs import Pair
 from prt_jax.degradations import make_degradation
 from prt_jax.errors import UserError
@@ -412,3 +412,16 @@ def test_images_of_one_shape_go_over_all_devices_and_need_no_more_programs(y):
   assert report["num_images"] == 6
   for ours, theirs in zip(report["images"], expected["images"], strict=False):
     assert ours == theirs
+
+
+def test_the_joint_indexs_interval_is_a_jackknife_over_pictures(monkeypatch):
+  """Of a mean in its place it is the mean's own: 1, 2, 3, 6 have s = 2.160, a standard error of 1.080, t = 3.182."""
+  monkeypatch.setattr(summary, "joint_index", lambda pictures: {"value": np.mean([p.measurement for p in pictures])})
+  pictures = [Pictures(None, np.float64(value), None, []) for value in (1, 2, 3, 6)]
+  found = summary.joint_index_interval(pictures, 3.0)
+  assert found["interval"] == pytest.approx([0.0, 3 + 3.4373], abs=1e-3)  # no distance is negative
+  assert found["interval_kind"] == "95% jackknife over 4 groups of images"
+  assert summary.joint_index_interval(pictures, 10.0)["interval"] == pytest.approx([6.5627, 13.4373], abs=1e-3)
+  assert summary.joint_index_interval(pictures[:1], 1.0) == {}
+  monkeypatch.setattr(summary, "joint_index", lambda pictures: None)  # too few patches without one
+  assert summary.joint_index_interval(pictures, 3.0) == {}

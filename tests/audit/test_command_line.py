@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax import devices, restore
+from prt_jax import __version__, devices, restore
 from prt_jax.audit import command_line
+from prt_jax.audit.record import record
 from prt_jax.commands import restorer_flags
 from prt_jax.errors import UserError
 from prt_jax.evaluation.store import Columns
 from prt_jax.reporting.charts import Curve, draw_curves
+from prt_jax.restorers import Restorer
 from tests.commands import environment
 from tests.conftest import ROOT
 
@@ -71,7 +73,37 @@ def test_a_cpus_convolutions_are_chosen_for_the_restorer(tmp_path, monkeypatch):
 
 
 def test_the_same_command_gives_the_same_numbers(images, tmp_path):
-  assert run(images, tmp_path / "a", "--max_images=1") == run(images, tmp_path / "b", "--max_images=1")
+  a, b = (run(images, tmp_path / folder, "--max_images=1") for folder in "ab")
+  assert a["run"].pop("seconds_an_image") > 0 and b["run"].pop("seconds_an_image") > 0
+  assert a == b
+
+
+def test_a_report_says_how_it_was_made_without_this_machines_folders(images, tmp_path):
+  made = run(images, tmp_path / "a", "--max_images=1", "--crop=64")["run"]
+  assert made["restorer"] == "bicubic" and made["weights"] is None and made["set"] == images.name
+  assert (made["degradation"], made["scale"], made["crop"], made["version"]) == ("bicubic", 4, 64, __version__)
+  assert made["hardware"]["processor"] and "cpu" in made["hardware"]["device"]
+  assert str(images.parent) not in json.dumps(made)
+  # The pictures are told by their pixels: the same ones elsewhere are the same, others are not.
+  copied = shutil.copytree(images, tmp_path / "elsewhere")
+  assert run(copied, tmp_path / "b", "--max_images=1", "--crop=64")["run"]["images_sha256"] == made["images_sha256"]
+  pixels = np.asarray(Image.open(copied / "one.png")).copy()
+  pixels[32, 32, 0] ^= 1
+  Image.fromarray(pixels).save(copied / "one.png")
+  assert run(copied, tmp_path / "c", "--max_images=1", "--crop=64")["run"]["images_sha256"] != made["images_sha256"]
+
+
+def test_the_weights_of_a_report_are_told_by_their_file(tmp_path):
+  file = tmp_path / "weights.pth"
+  file.write_bytes(b"abc")
+  arguments = argparse.Namespace(
+    restorer="imdn", checkpoint=str(file), input=str(tmp_path), degradation=None, default_degradation="bicubic",
+    scale=2, crop=0,
+  )
+  made = record(arguments, Restorer("a network", lambda params, y, z: y), [])
+  digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of abc, FIPS 180-2
+  assert made["weights"] == {"file": "weights.pth", "sha256": digest}
+  assert made["images_sha256"] is None and made["scale"] == 2
 
 
 def test_a_killed_audit_goes_on_and_a_new_image_costs_only_itself(images, tmp_path, monkeypatch):

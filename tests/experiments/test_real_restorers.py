@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from experiments import real_restorers, real_restorers_summary
-from experiments.real_restorers_report import complete_images, render_table, report, summarise
-from experiments.real_restorers_summary import COLORS
+from experiments.networks import NETWORKS, check_names
+from experiments.real_restorers_report import COLORS, complete_images, published_order, render_table, report, summarise
 from prt_jax.errors import UserError
 
 
@@ -17,9 +17,7 @@ def interpolation_alone(monkeypatch):
   """The networks' weights are not at hand in a test: interpolation stands for all."""
   from experiments import real_restorers_report
 
-  networks = {"bicubic": (None, "interpolation")}
   for module in (real_restorers, real_restorers_report):
-    monkeypatch.setattr(module, "NETWORKS", networks)
     monkeypatch.setattr(module, "ALPHAS", (1, 4))
   monkeypatch.setattr(real_restorers, "NUM_STEPS", 3)
   monkeypatch.setattr(real_restorers_report, "SHOWN_ALPHAS", (0, 4))
@@ -66,7 +64,7 @@ def line(network, image, alpha, output=30.0):
 
 
 def test_only_images_that_all_networks_finished_are_compared():
-  lines = [line(n, i, a) for n in real_restorers.NETWORKS for i in "ab" for a in real_restorers.ALPHAS]
+  lines = [line(n, i, a) for n in NETWORKS for i in "ab" for a in real_restorers.ALPHAS]
   assert complete_images(lines) == ["a", "b"]
   assert complete_images(lines[:-1]) == ["a"]
 
@@ -74,7 +72,7 @@ def test_only_images_that_all_networks_finished_are_compared():
 def test_means_are_over_images_and_bounds_are_maxima():
   lines = [
     line(network, image, alpha, output)
-    for network in real_restorers.NETWORKS
+    for network in NETWORKS
     for image, output in (("a", 20.0), ("b", 30.0))
     for alpha in real_restorers.ALPHAS
   ]
@@ -98,3 +96,53 @@ def test_runs_are_summed_up_in_one_figure(tmp_path):
   assert real_restorers_summary.title(summary) == "Set5, central 128x128, 2 images"
   with pytest.raises(UserError, match="holds no summary"):
     real_restorers_summary.main([str(tmp_path / "absent")])
+
+
+def test_the_published_order_stands_beside_ours():
+  """SRFlow's output PSNR less the others', at each alpha, under both attacks; or what was not measured."""
+  outputs = {"bicubic": 40.0, "srflow": 30.0, "esrgan": 12.5, "edsr": 31.0}
+  lines = [line(network, "a", alpha, output) for network, output in outputs.items() for alpha in real_restorers.ALPHAS]
+  text = published_order(summarise(lines, ["a"]))
+  assert "SRFlow is far more robust than ESRGAN and about as robust as EDSR" in text
+  assert "| esrgan | I-FGSM | +17.5 dB |" in text and "| edsr | stronger | -1.0 dB |" in text
+  text = published_order(summarise([own for own in lines if own["network"] != "esrgan"], ["a"]))
+  assert text.endswith("Not measured here: esrgan.\n") and "|" not in text
+
+
+def test_a_network_without_its_authors_file_is_named_with_it(tmp_path):
+  with pytest.raises(UserError, match=r"srflow needs its authors' file SRFlow_DF2K_4X.pth in .*andreas128/SRFlow"):
+    check_names(["bicubic", "srflow"], tmp_path, 4)
+  with pytest.raises(UserError, match="--networks=nobody: it is none of bicubic, imdn"):
+    check_names(["nobody"], tmp_path, 4)
+  with pytest.raises(UserError, match="--networks=esrgan: it is none of"):
+    check_names(["esrgan"], tmp_path, 2)
+
+
+def test_the_papers_networks_run_from_their_authors_files(interpolation_alone, tmp_path, monkeypatch, capsys):
+  """Random weights in the layout of SRFlow_DF2K_4X.pth, RRDB_ESRGAN_x4.pth and edsr_x4-4f62e9ef.pt, narrower."""
+  torch = pytest.importorskip("torch", reason="the peers need PyTorch: pip install -r requirements-test.txt")
+  from tests.restorers import torch_peers, torch_srflow
+
+  torch.manual_seed(0)
+  modules = {
+    "srflow": torch_srflow.SRFlow(4, 2, 4, 2, 4, stacked=(0, 1, 2, 3)), "esrgan": torch_peers.RRDBNet(8, 4, 2),
+    "edsr": torch_peers.EDSR(8, 2, 1.0, 4),
+  }
+  for name, module in modules.items():
+    torch.save(module.state_dict(), tmp_path / NETWORKS[name].files[4])
+  (tmp_path / "in").mkdir()
+  pixels = np.random.default_rng(0).integers(0, 256, (64, 68, 3), dtype=np.uint8)  # 17 wide: SRFlow takes even sides
+  Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
+  monkeypatch.setattr(real_restorers, "NUM_SEEDS", 2)
+  command = [
+    "real_restorers", f"--weights={tmp_path}", f"--images={tmp_path / 'in'}", f"--output={tmp_path / 'out'}",
+    "--networks=srflow,esrgan,edsr",
+  ]
+  monkeypatch.setattr("sys.argv", command)
+  real_restorers.main()
+  printed = capsys.readouterr().out
+  assert "| esrgan | GAN |" in printed and "| srflow | likelihood |" in printed
+  assert "SRFlow is far more robust than ESRGAN" in printed and "| edsr | stronger |" in printed
+  monkeypatch.setattr("sys.argv", [*command[:-1], "--psnr_only"])
+  real_restorers.main()  # at hand: the three, and bicubic
+  assert set(json.loads((tmp_path / "out" / "psnr_y.json").read_text())) == {"bicubic", *modules}

@@ -1,5 +1,9 @@
 """The ported networks agree with PyTorch modules of the same random weights, at every scale that they have."""
 
+import re
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 
 from prt_jax.errors import UserError
 from prt_jax.restorers import load_network
+from tests.conftest import ROOT
 
 torch = pytest.importorskip("torch", reason="the peers need PyTorch: pip install -r requirements-test.txt")
 
@@ -138,6 +143,27 @@ def test_rrdbnet_reads_basicsr_names(tmp_path):
   np.testing.assert_array_equal(esrgan.restore(y, None), basicsr.restore(y, None))
 
 
+def test_rrdbnet_reads_the_names_of_its_first_release(tmp_path):
+  """One sequence: 0 the first convolution, 1 the trunk with its skip, 2 and 5 enlargements, 4, 7 and 9 activations."""
+  module = randomise(torch_peers.RRDBNet(8, 4, 2))
+  numbers = {"conv_first": 0, "trunk_conv": "1.sub.2", "upconv1": 3, "upconv2": 6, "HRconv": 8, "conv_last": 10}
+  renamed = {}
+  for name, tensor in module.state_dict().items():
+    owner, _, kind = name.rpartition(".")
+    old = f"{numbers[owner]}" if owner in numbers else f"{owner.replace('RRDB_trunk', '1.sub')}.0"
+    renamed[f"model.{old}.{kind}"] = tensor
+  assert "model.1.sub.1.RDB3.conv5.0.bias" in renamed and "model.1.sub.2.weight" in renamed
+  torch.save(renamed, tmp_path / "RRDB_ESRGAN_x4_old_arch.pth")
+  new = load_network("esrgan", saved(module, tmp_path / "esrgan.pth"), 4)
+  old = load_network("esrgan", tmp_path / "RRDB_ESRGAN_x4_old_arch.pth", 4)
+  y = jnp.asarray(measurement())
+  np.testing.assert_array_equal(new.restore(y, None), old.restore(y, None))
+  del renamed["model.6.bias"]
+  torch.save(renamed, tmp_path / "damaged.pth")
+  with pytest.raises(UserError, match=r"damaged\.pth is not RRDBNet"):
+    load_network("esrgan", tmp_path / "damaged.pth", 4)
+
+
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory):
   torch.manual_seed(0)
@@ -174,6 +200,34 @@ def test_srflow_is_stochastic_with_the_authors_temperature(flow):
   assert [leaf.shape for leaf in z] == [(5, 4, 32, 32, 6), (5, 4, 8, 8, 96)]
   np.testing.assert_allclose([leaf.std() for leaf in z], 0.9, rtol=0.02)
   assert restorer.multiple == 2
+
+
+def test_the_adapter_of_the_docs_runs_srflow_in_its_authors_code(flow, monkeypatch):
+  """As docs/restorers.md has it, over a stand-in for the authors' netG: it restores as the port does."""
+  (code,) = re.findall(r"```python\n# authors\.py\n(.*?)```", (ROOT / "docs" / "restorers.md").read_text(), re.DOTALL)
+  module, port = flow
+
+  class NetG(torch.nn.Module):
+    def forward(self, gt=None, lr=None, z=None, eps_std=None, reverse=False, epses=None, reverse_with_grad=False):
+      assert gt is None and z is None and reverse and reverse_with_grad and len(epses) == 2
+      return module.reverse(lr, epses), None
+
+  model = types.SimpleNamespace(netG=NetG(), load_network=lambda load_path, network: None)
+  option = types.ModuleType("options.options")
+  option.parse, option.dict_to_nonedict = lambda path, is_train: {"model_path": path}, dict
+  options, models = types.ModuleType("options"), types.ModuleType("models")
+  options.options, models.create_model = option, lambda opt: model
+  for stand_in in (options, option, models):
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+  names = {}
+  exec(compile(code, "authors.py", "exec"), names)
+  restorer, y = names["restorer"], measurement()
+  assert restorer.stochastic and restorer.multiple == port.multiple and not restorer.traceable
+  draws, expected_draws = (own.draws([0, 1], [0], y.shape[1:]) for own in (restorer, port))
+  jax.tree.map(np.testing.assert_array_equal, tuple(draws), tuple(expected_draws))
+  z = jax.tree.map(lambda leaf: leaf[0], draws)
+  expected = port.restore(jnp.asarray(y), z)
+  np.testing.assert_allclose(restorer.restore(jnp.asarray(y), z), expected, atol=1e-4 * abs(expected).max())
 
 
 def test_published_srflow_has_the_authors_layers():

@@ -1,4 +1,8 @@
-"""RRDBNet, the generator of ESRGAN (Wang et al. 2018), x4; xinntao/ESRGAN's names, and BasicSR's (Real-ESRGAN)."""
+"""RRDBNet, the generator of ESRGAN (Wang et al. 2018), x4.
+
+Read are xinntao/ESRGAN's names (RRDB_ESRGAN_x4.pth), those of its first release (RRDB_ESRGAN_x4_old_arch.pth), and
+BasicSR's (Real-ESRGAN).
+"""
 
 import re
 from typing import Any
@@ -10,17 +14,26 @@ from prt_jax.restorers.networks.architecture import Architecture, Shapes, StateD
 from prt_jax.restorers.networks.torch_layers import Params, conv, upsample_nearest
 
 _RESIDUAL = 0.2  # factor of each residual branch
-_BASICSR_NAMES = (
+_OTHER_NAMES = (
+  # BasicSR's.
   (r"^body\.(\d+)\.rdb(\d)\.", r"RRDB_trunk.\1.RDB\2."),
   (r"^conv_body\.", "trunk_conv."),
   (r"^conv_up(\d)\.", r"upconv\1."),
   (r"^conv_hr\.", "HRconv."),
+  # Of the first release, whose network is one sequence: its numbers count activations and enlargements as well.
+  (r"^model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.", r"RRDB_trunk.\1.RDB\2.conv\3."),
+  (r"^model\.1\.sub\.\d+\.(?=(weight|bias)$)", "trunk_conv."),
+  (r"^model\.0\.", "conv_first."),
+  (r"^model\.3\.", "upconv1."),
+  (r"^model\.6\.", "upconv2."),
+  (r"^model\.8\.", "HRconv."),
+  (r"^model\.10\.", "conv_last."),
 )
 
 
 def prepare(state: StateDict) -> StateDict:
-  """BasicSR's names as ESRGAN's, which it did not rename consistently with them."""
-  for pattern, replacement in _BASICSR_NAMES:
+  """Other names as ESRGAN's of today."""
+  for pattern, replacement in _OTHER_NAMES:
     state = {re.sub(pattern, replacement, name): tensor for name, tensor in state.items()}
   return state
 
