@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ from prt_jax.evaluation.measures import Settings, psnr_y
 from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import eight_bits, save_png
 from prt_jax.io.whole_files import write_json
-from prt_jax.restorers import load_network
+from prt_jax.restorers import Restorer, load_network
 from prt_jax.training.writers import append_line, keep_lines
 
 # Name: (file of its weights, how it was trained).
@@ -65,14 +66,30 @@ def main() -> None:
     measure_psnr(arguments.images, arguments.weights, arguments.output, arguments.crop)
     return
   if not arguments.report_only:
-    measure(arguments.images, arguments.weights, arguments.output, arguments.crop)
+    measure(arguments.images, published(arguments.weights), arguments.output, arguments.crop)
   from experiments.real_restorers_report import report
 
   report(arguments.output, arguments.images.name, arguments.crop)
 
 
-def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, crop: int) -> None:
-  """Appends the missing lines; small images first, so that a stopped run has seen all networks."""
+def published(weights: pathlib.Path | None) -> dict[str, Callable[[], Restorer]]:
+  """{network: how it is loaded} of NETWORKS; weights: the folder of their checkpoints."""
+
+  def loader(network, file):
+    return lambda: load_network(network, file and weights / file, SCALE)
+
+  return {network: loader(network, file) for network, (file, _) in NETWORKS.items()}
+
+
+def measure(
+  images: pathlib.Path, loaders: Mapping[str, Callable[[], Restorer]], output: pathlib.Path, crop: int,
+  alphas: Sequence[float] | None = None,
+) -> None:
+  """Appends the missing lines; small images first, so that a stopped run has seen all networks.
+
+  loaders: {network: how it is loaded}, called where lines of it are missing. alphas: of 255; None: ALPHAS.
+  """  # fmt: skip
+  alphas = ALPHAS if alphas is None else alphas
   output.mkdir(parents=True, exist_ok=True)
   path = output / "measurements.jsonl"
   lines = read_measurements(path)
@@ -83,21 +100,23 @@ def measure(images: pathlib.Path, weights: pathlib.Path, output: pathlib.Path, c
   pairs = sorted(read_pairs(images, reading, bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
   restorers = {}
   for pair in pairs:
-    for network, (file, _) in NETWORKS.items():
-      missing = [alpha for alpha in ALPHAS if (network, pair.name, alpha) not in done]
+    for network, load in loaders.items():
+      missing = [alpha for alpha in alphas if (network, pair.name, alpha) not in done]
       if not missing:
         continue
       if network not in restorers:
-        restorers[network] = load_network(network, file and weights / file, SCALE)
+        restorers[network] = load()
       runner = Runner(restorers[network], 1, Settings(psnr_size=pair.y.size))
       batch = runner.begin(None, pair.y[None], np.array([0]))
       x = np.asarray(batch.restored[0, 0, 0])
       save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x))
+      consistency = float(runner.measure(runner.sample(batch), ["consistency_db"])["consistency_db"][0])
       stretch, direction = runner.singular(batch, DIRECTION_STEPS)
       for alpha in missing:
         line = {
           "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop,
-          "psnr_y_db": psnr_y(x, pair.x, SCALE), "lipschitz_from_jacobian": float(stretch.max()),
+          "psnr_y_db": psnr_y(x, pair.x, SCALE), "consistency_db": consistency,
+          "lipschitz_from_jacobian": float(stretch.max()),
         }
         for prefix, run in zip(("", "strong_"), curve_runs((alpha,), NUM_STEPS, 1), strict=True):
           attack, start = ATTACKS[run.attack], time.perf_counter()
