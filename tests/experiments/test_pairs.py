@@ -15,14 +15,13 @@ from experiments import pair_training, pairs, pairs_report
 from experiments.pair_training import Recipe
 from prt_jax.errors import UserError
 from prt_jax.restorers import Restorer
-from prt_jax.restorers.bicubic import bicubic_downsample, bicubic_upsample
-from prt_jax.restorers.restorer import FunctionDegradation
+from prt_jax.restorers.bicubic import bicubic_upsample
 
 
 def test_losses_by_hand():
   x_hat, x = jnp.array([0.5, 0.25]), jnp.array([0.25, 1.0])
   assert pair_training.l1_loss(x_hat, x) == pytest.approx(0.5)
-  # softplus(-0) = log 2 and softplus(-log 3) = log(4 / 3); 10 times .5 of consistency.
+  # softplus(-0) = log 2 and softplus(-log 3) = log(4 / 3); 10 times .5 of L1.
   value = pair_training.gan_loss(jnp.array([0.0, math.log(3)]), x_hat, x, 10)
   assert value == pytest.approx((math.log(2) + math.log(4 / 3)) / 2 + 5)
 
@@ -55,7 +54,7 @@ def restorer():
     dimensions = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, params["weight"], (1, 1), "SAME", dimension_numbers=dimensions)
 
-  return Restorer("toy", apply, params, degradation=FunctionDegradation(lambda x: bicubic_downsample(x, 4)))
+  return Restorer("toy", apply, params)
 
 
 PICTURES = [np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8) for size in ((64, 64, 3), (70, 80, 3))]
