@@ -15,6 +15,7 @@ from experiments.real_restorers import read_measurements
 from experiments.results import format_table, write_results
 from prt_jax.errors import UserError
 from prt_jax.evaluation.statistics import average
+from prt_jax.io.whole_files import write_json
 from prt_jax.metrics.joint import joint_frechet_distance
 
 # (a, b): what is said is a minus b, on the same pictures. Of each architecture what the loss does after as many steps,
@@ -26,7 +27,7 @@ COMPARISONS = tuple(
 )
 # K: the largest of both attacks' at a bound and the Jacobian's.
 MEASURES = ("psnr_y_db", "consistency_db", "output_psnr_db", "strong_output_psnr_db", "K")
-GROUPS = 10  # of pictures, for the jackknife
+GROUPS = 5  # of pictures, for the jackknife
 # Where a label stands, from its point: no two overlap.
 LABELS = {
   "srgan": "SRGAN, published", "srgan_l1": "SRGAN + L1", "srgan_gan": "SRGAN + GAN",
@@ -103,19 +104,25 @@ def paired(a: np.ndarray, b: np.ndarray) -> dict:
 
 def joint_indices(folder: pathlib.Path) -> dict:
   """{"networks": {name: {"value", "n"}}, "differences": {"a - b": {"value", "standard_error", "interval"}}}."""
-  features = {}
-  for name in pairs.NETWORKS:
-    path = folder / f"{name}.npz"
-    if not path.exists():
-      raise UserError(f"{path} is missing: the same command with --only=measure writes it")
-    with np.load(path) as arrays:
-      features[name] = dict(arrays)
-  groups = np.array_split(np.unique(features["srgan"]["image"]), GROUPS)
-  indices = {name: jackknife(own, groups) for name, own in features.items()}
+  found = {name: indices_of(folder / f"{name}.npz") for name in pairs.NETWORKS}
+  arrays = {name: np.array(own["indices"]) for name, own in found.items()}
   return {
-    "networks": {name: {"value": float(own[0]), "n": len(features[name]["image"])} for name, own in indices.items()},
-    "differences": {f"{a} - {b}": jackknife_difference(indices[a], indices[b]) for a, b in COMPARISONS},
+    "networks": {name: {"value": own["indices"][0], "n": own["n"]} for name, own in found.items()},
+    "differences": {f"{a} - {b}": jackknife_difference(arrays[a], arrays[b]) for a, b in COMPARISONS},
   }
+
+
+def indices_of(path: pathlib.Path) -> dict:
+  """{"indices": jackknife's list, "n": squares} of a file of features, kept beside it: it takes half a minute."""
+  if not path.exists():
+    raise UserError(f"{path} is missing: the same command with --only=measure writes it")
+  kept = path.with_suffix(".json")
+  if not kept.exists() or kept.stat().st_mtime < path.stat().st_mtime:
+    with np.load(path) as arrays:
+      features = dict(arrays)
+    groups = np.array_split(np.unique(features["image"]), GROUPS)
+    write_json(kept, {"indices": jackknife(features, groups).tolist(), "n": len(features["image"])})
+  return json.loads(kept.read_text())
 
 
 def jackknife(features: Mapping[str, np.ndarray], groups: Sequence[np.ndarray]) -> np.ndarray:
