@@ -33,8 +33,8 @@ from prt_jax.restorers import Restorer
 
 VARIANTS = ("deterministic-erratic", "deterministic-robust", "stochastic-robust")
 ALPHAS = (1, 4, 16)  # of 255; paper B: 16
-NUM_STEPS = 40  # of the attack; paper B: 100
-NUM_FACES = 200
+NUM_STEPS = 20  # of the attack; paper B: 100
+NUM_FACES = 100
 NUM_DRAWS = 5  # of Z, of the stochastic restorer
 STEPS = 600
 LEARNING_RATE = 4e-4  # the demo's, for a run so short

@@ -49,7 +49,7 @@ NETWORKS = {
 }  # fmt: skip
 # In this order: were it stopped, one network of each kind would be there.
 TRAINED = ("imdn_gan", "srgan_l1", "srgan_gan", "imdn_l1")
-ALPHAS = (1, 8)  # of 255
+ALPHAS = (1,)  # of 255
 CROP = 96  # pixels: the central square that is attacked
 STEPS = 400
 

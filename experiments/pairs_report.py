@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
+from matplotlib.ticker import ScalarFormatter
 
 from experiments import pairs
 from experiments.figures import BLACK, BLUE, GREY, VERMILLION, new_figure, save_figure
@@ -188,21 +189,31 @@ def draw(results: Mapping, folder: pathlib.Path) -> pathlib.Path:
         arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1, "shrinkA": 5, "shrinkB": 5},
       )  # fmt: skip
   axes.set_yscale("log")
+  for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+    ticks(ScalarFormatter())
   axes.set(
-    xlabel="joint index: root of the joint Frechet distance, SqueezeNet features (lower: better perception)",
-    ylabel=f"K at {alpha}/255 and from the Jacobian, mean over pictures",
+    xlabel="joint index (root of the joint Frechet distance, SqueezeNet features)",
+    ylabel=f"K (attacks at {alpha}/255, Jacobian), mean over pictures",
   )
-  axes.xaxis.label.set_size(7)
   axes.margins(x=0.2, y=0.12)
-  place_labels(figure, axes, points, LABELS)
+  covered = [points[architecture] + share * (np.array(points[name]) - points[architecture])
+             for name, (architecture, _) in pairs.NETWORKS.items() for share in np.linspace(0, 1, 15)]  # fmt: skip
+  for name, (x, _) in points.items():
+    covered += [(x, y) for y in np.linspace(*networks[name]["K"]["interval"], 15)]
+  place_labels(figure, axes, points, LABELS, covered)
   return save_figure(figure, folder, "pairs")
 
 
-def place_labels(figure, axes, points: Mapping[str, tuple], labels: Mapping[str, str]) -> list:
-  """A label beside each point, at the first of the places around it where it covers no point and no other label."""
+def place_labels(
+  figure, axes, points: Mapping[str, tuple], labels: Mapping[str, str], obstacles: Sequence[Sequence[float]] = ()
+) -> list:
+  """A label beside each point, at the first of the places around it where it covers no other label, point or obstacle.
+
+  obstacles: further points (x, y).
+  """
   figure.canvas.draw()
   renderer, inside = figure.canvas.get_renderer(), axes.get_window_extent()
-  pixels = axes.transData.transform(list(points.values()))
+  pixels = axes.transData.transform([*points.values(), *obstacles])
   placed, texts = [], []
   for name, point in points.items():
     text = best = None
@@ -212,7 +223,7 @@ def place_labels(figure, axes, points: Mapping[str, tuple], labels: Mapping[str,
       )
       box = text.get_window_extent(renderer)
       covered = any(box.overlaps(other) for other in placed) or any(
-        box.padded(6).contains(*pixel) for pixel in pixels
+        box.padded(3).contains(*pixel) for pixel in pixels
       )
       within = box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y0 >= inside.y0 and box.y1 <= inside.y1
       if within and not covered:
