@@ -10,6 +10,7 @@ Resumed run by run; --collect trains nothing.
 """
 
 import argparse
+import json
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from prt_jax.attacks import compiled_restore_seeds
 from prt_jax.data import prepare
 from prt_jax.decision_attack import decision_attack
 from prt_jax.evaluation.statistics import proportion
+from prt_jax.io.whole_files import write_json
 from prt_jax.restorers import Restorer
 
 VARIANTS = ("deterministic-erratic", "deterministic-robust", "stochastic-robust")
@@ -71,8 +73,9 @@ def main(argv: list[str] | None = None) -> None:
   accuracy = proportion(float(np.mean(decide(classify, val) == labels["val"])), len(val))
   results = {"classifier": {"label": "gender, of the file's name", "accuracy_on_originals": accuracy}, "restorers": {}}
   for variant, run in runs.items():
-    restorer = load(run, args.workdir).restorer()
-    found = measure(restorer, classify, val[: args.faces], labels["val"][: args.faces], args.alphas)
+    found = measured_once(run, args, lambda run: measure(
+      load(run, args.workdir).restorer(), classify, val[: args.faces], labels["val"][: args.faces], args.alphas
+    ))  # fmt: skip
     results["restorers"][variant] = found
     print(render(variant, found), flush=True)
   results["protocol"] = {
@@ -94,6 +97,17 @@ def make_run(variant: str, images: pathlib.Path, steps: int) -> ImageRun:
   if variant.endswith("robust"):
     fields["optim.robust_weight"] = ROBUST_WEIGHT
   return ImageRun("inpaint", variant, "mini", 0, fields)
+
+
+def measured_once(run: ImageRun, args: argparse.Namespace, work: Callable[[ImageRun], dict]) -> dict:
+  """work(run), kept beside the run with what it depends on: attacks take minutes."""
+  kept = args.workdir / run.name / "decisions.json"
+  key = {"alphas": list(args.alphas), "faces": args.faces, "attack_steps": NUM_STEPS, "draws": NUM_DRAWS}
+  if kept.exists() and (content := json.loads(kept.read_text()))["key"] == key:
+    return content["found"]
+  found = work(run)
+  write_json(kept, {"key": key, "found": found})
+  return found
 
 
 def measure(restorer: Restorer, classify: Callable, x: np.ndarray, labels: np.ndarray, alphas: Sequence[float]) -> dict:
