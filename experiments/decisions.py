@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
   params = train_classifier(data.train, labels["train"], args.workdir / "classifier.msgpack")
   classify = make_classify(params)
   val = data.val.astype(np.float32) / 255
-  accuracy = proportion(float(np.mean(decide(classify, val) == labels["val"])), len(val))
+  accuracy = right(decide(classify, val) == labels["val"], len(val))
   results = {"classifier": {"label": "gender, of the file's name", "accuracy_on_originals": accuracy}, "restorers": {}}
   for variant, run in runs.items():
     found = measured_once(run, args, lambda run: measure(
@@ -145,8 +145,7 @@ def measure(restorer: Restorer, classify: Callable, x: np.ndarray, labels: np.nd
         counts[kind] = np.add(counts[kind], turned(before, decisions(classify, pictures), target))
     shares = {kind: proportion_of_faces(*own, len(x)) for kind, own in counts.items()}
     bounds[str(alpha)] = shares | {"rates": rates}
-  agreement = float(np.mean(before == labels))
-  return {"accuracy_on_restorations": proportion(agreement, len(x)), "draws": len(restored), "bounds": bounds}
+  return {"accuracy_on_restorations": right(before == labels, len(x)), "draws": len(restored), "bounds": bounds}
 
 
 def decisions(classify: Callable, pictures: jax.Array) -> np.ndarray:
@@ -164,6 +163,11 @@ def turned(before: np.ndarray, after: np.ndarray, target: int) -> tuple[int, int
 def proportion_of_faces(successes: int, decisions: int, faces: int) -> dict:
   """The share of decisions turned, with Wilson's interval of so many faces: a face's draws are not independent."""
   return proportion(successes / decisions, faces) | {"interval_kind": "95% Wilson, faces", "decisions": int(decisions)}
+
+
+def right(agrees: np.ndarray, faces: int) -> dict:
+  """The share of decisions that agree with the labels, with Wilson's interval of so many faces."""
+  return proportion(float(np.mean(agrees)), faces) | {"interval_kind": "95% Wilson"}
 
 
 def render(variant: str, found: dict) -> str:
