@@ -202,7 +202,7 @@ def draw(results: dict, folder: pathlib.Path) -> pathlib.Path:
     axes.minorticks_off()
     axes.set(title=variant, xlabel="bound of the change, 1/255", ylim=(-0.03, 1.03))
   panels[0, 0].set_ylabel("share of decisions turned")
-  panels[0, 0].legend(loc="upper left")
+  panels[0, -1].legend(loc="upper left")
   return save_figure(figure, folder, "decisions")
 
 
