@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
   batch_size: pictures a step.
   learning_rate: Adam's for the network, falling to 0 by a half cosine; betas (0.5, 0.99) as paper A has them.
   critic_learning_rate: the critic's, which starts from random weights; constant.
-  critic_width: f of the critic (paper A: 16; 8 takes a third of the time).
+  critic_width: f of the critic (paper A: 16).
   content_weight: of L1 beside the critic's term, in a GAN: what the critic gives for a restoration that it takes for
     real, about .7, is then worth .02 of L1, a third of what there is.
   r1_weight: of R1. A critic of a short run starts far from linear (docs/results.md): He-normal kernels, residual scale
