@@ -14,10 +14,11 @@ order. Every (network, image, alpha) is a line of measurements.jsonl: a run that
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,7 @@ from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import eight_bits, save_png
 from prt_jax.io.whole_files import write_json
 from prt_jax.metrics import psnr_y
+from prt_jax.restorers import Restorer
 from prt_jax.training.writers import append_line, keep_lines
 
 ALPHAS = (1, 2, 4, 8, 16, 32)  # of 255
@@ -63,20 +65,30 @@ def main() -> None:
     measure_psnr(arguments.images, arguments.weights, arguments.output, arguments.crop, names)
     return
   if not arguments.report_only:
-    measure(arguments.images, arguments.weights, arguments.output, arguments.crop, names)
+    measure(arguments.images, published(arguments.weights, names), arguments.output, arguments.crop)
   from experiments.real_restorers_report import report
 
   report(arguments.output, arguments.images.name, arguments.crop)
 
 
+def published(weights: pathlib.Path | None, names: Sequence[str] = ()) -> dict[str, Callable[[], Restorer]]:
+  """{network: how it is loaded} of experiments/networks.py.
+
+  weights: the folder of their authors' files. names: which; none: those whose files are there.
+  """
+  check_names(list(names), weights, SCALE)
+  return {name: functools.partial(load, name, weights, SCALE) for name in names or at_hand(weights, SCALE)}
+
+
 def measure(
-  images: pathlib.Path, weights: pathlib.Path | None, output: pathlib.Path, crop: int, networks: Sequence[str] = ()
+  images: pathlib.Path, loaders: Mapping[str, Callable[[], Restorer]], output: pathlib.Path, crop: int,
+  alphas: Sequence[float] | None = None,
 ) -> None:
   """Appends the missing lines; small images first, so that a stopped run has seen all networks.
 
-  networks: of experiments/networks.py; none: those whose files are among the weights.
-  """
-  check_names(list(networks), weights, SCALE)
+  loaders: {network: how it is loaded}, called where lines of it are missing. alphas: of 255; None: ALPHAS.
+  """  # fmt: skip
+  alphas = ALPHAS if alphas is None else alphas
   output.mkdir(parents=True, exist_ok=True)
   path = output / "measurements.jsonl"
   lines = read_measurements(path)
@@ -87,22 +99,24 @@ def measure(
   pairs = sorted(read_pairs(images, reading, bicubic_measure(SCALE)), key=lambda pair: pair.y.size)
   restorers = {}
   for pair in pairs:
-    for network in networks or at_hand(weights, SCALE):
-      missing = [alpha for alpha in ALPHAS if (network, pair.name, alpha) not in done]
+    for network, load_network in loaders.items():
+      missing = [alpha for alpha in alphas if (network, pair.name, alpha) not in done]
       if not missing:
         continue
       if network not in restorers:
-        restorers[network] = load(network, weights, SCALE)
+        restorers[network] = load_network()
       restorer = restorers[network]
       runner = Runner(restorer, NUM_SEEDS if restorer.stochastic else 1, Settings(psnr_size=pair.y.size))
       batch = runner.begin(None, pair.y[None], np.array([0]))
       x = np.asarray(batch.restored[0, 0, 0])
       save_png(output / "images" / f"{pair.name}-{network}-00.png", eight_bits(x))
+      consistency = float(runner.measure(runner.sample(batch), ["consistency_db"])["consistency_db"][0])
       stretch, direction = runner.singular(batch, DIRECTION_STEPS)
       for alpha in missing:
         line = {
           "network": network, "image": pair.name, "alpha_255": alpha, "crop": crop,
-          "psnr_y_db": psnr_y(x.clip(0, 1), pair.x, SCALE), "lipschitz_from_jacobian": float(stretch.max()),
+          "psnr_y_db": psnr_y(x.clip(0, 1), pair.x, SCALE), "consistency_db": consistency,
+          "lipschitz_from_jacobian": float(stretch.max()),
         }
         for prefix, run in zip(("", "strong_"), curve_runs((alpha,), NUM_STEPS, 1), strict=True):
           attack, start = ATTACKS[run.attack], time.perf_counter()

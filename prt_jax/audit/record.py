@@ -30,14 +30,14 @@ def record(arguments: argparse.Namespace, restorer: Restorer, pairs: Sequence[Pa
 
   Returns:
     {"restorer": --restorer, without folders, "weights": {"file", "sha256"} of --checkpoint or None, "set": the input's
-    folder, "images_sha256": of the originals in 8 bits, in order (None where there are none), "degradation", "scale",
-    "crop", "version": of this package, "hardware": {"processor", "device"}}.
+    folder or "the run's own images", "images_sha256": of the originals in 8 bits, in order (None where there are none),
+    "degradation", "scale", "crop", "version": of this package, "hardware": {"processor", "device"}}.
   """
   originals = [pair.x for pair in pairs if pair.x is not None]
   return {
     "restorer": pathlib.Path(arguments.restorer).name,
     "weights": _weights(arguments.checkpoint),
-    "set": pathlib.Path(arguments.input).expanduser().resolve().name,
+    "set": pathlib.Path(arguments.input).expanduser().resolve().name if arguments.input else "the run's own images",
     "images_sha256": images_digest(originals) if originals else None,
     "degradation": arguments.degradation or ("own" if restorer.image_size else arguments.default_degradation),
     "scale": restorer.scale or arguments.scale or None,

@@ -29,11 +29,11 @@ def test_measures_once_and_reports(interpolation_alone, tmp_path):
   pixels = np.random.default_rng(0).integers(0, 256, (64, 66, 3), dtype=np.uint8)
   Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
   for _ in range(2):
-    real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 0)
+    real_restorers.measure(tmp_path / "in", real_restorers.published(None), tmp_path / "out", 0)
     with (tmp_path / "out" / "measurements.jsonl").open("a") as file:
       file.write('{"network": "bicubic", "ima')  # a run killed while it wrote: goes on all the same
   with pytest.raises(UserError, match="is of --crop=0"):
-    real_restorers.measure(tmp_path / "in", None, tmp_path / "out", 32)
+    real_restorers.measure(tmp_path / "in", real_restorers.published(None), tmp_path / "out", 32)
   lines = [json.loads(line) for line in (tmp_path / "out" / "measurements.jsonl").read_text().splitlines()]
   assert [(line["image"], line["alpha_255"]) for line in lines] == [("a", 1), ("a", 4)]
   # The stronger attack changes the picture more, for the same bound.
