@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
   """Parses, exports, writes, and says what the program takes."""
   parser = Parser(__doc__)
   parser.add_argument("--restorer", required=True, help="what prt_jax.audit takes: a workdir, a network")
-  parser.add_argument("--checkpoint", help="weights of a published network; never executed")
+  parser.add_argument("--checkpoint", help="weights of a published network; of a workdir a step, or best")
   parser.add_argument("--scale", type=int, help="magnification of a published network")
   parser.add_argument("--size", type=int, default=64, help="side of a published network's measurements; default 64")
   parser.add_argument("--batch", type=int, default=1, help="measurements a call; default 1")

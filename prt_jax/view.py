@@ -46,7 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """The arguments; UserError for a mistake."""
   parser = Parser(__doc__)
   parser.add_argument("restorer", metavar="RUN_OR_RESTORER")
-  parser.add_argument("--checkpoint", help="weights of a network; never executed")
+  parser.add_argument("--checkpoint", help="weights of a network, never executed; of a workdir a step, or best")
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
   parser.add_argument("--res_scale", type=float, help="edsr: factor of its residual branches")
   parser.add_argument(

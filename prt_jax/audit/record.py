@@ -48,9 +48,9 @@ def record(arguments: argparse.Namespace, restorer: Restorer, pairs: Sequence[Pa
 
 
 def _weights(checkpoint):
-  if not checkpoint:
+  path = pathlib.Path(checkpoint or "").expanduser()
+  if not path.is_file():  # there is none, or it names a checkpoint of a workdir
     return None
-  path = pathlib.Path(checkpoint).expanduser()
   with path.open("rb") as file:
     return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

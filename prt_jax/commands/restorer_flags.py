@@ -50,7 +50,9 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
     help=f"{', '.join(ARCHITECTURES)}; spandrel, with any --checkpoint that it recognises; the workdir of a training "
     "run; package.module:function (y [B,h,w,3] -> x); help says what each needs",
   )
-  parser.add_argument("--checkpoint", help="weights of a network (torch.save, .safetensors); never executed")
+  parser.add_argument(
+    "--checkpoint", help="weights of a network (torch.save, .safetensors), never executed; of a workdir a step, or best"
+  )
   parser.add_argument("--checkpoint_key", help="which state dict, where the file holds several (params_ema)")
   parser.add_argument(
     "--res_scale", type=float, help="edsr: factor of its residual branches, which no checkpoint holds; default: that "

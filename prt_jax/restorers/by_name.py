@@ -20,7 +20,8 @@ def load_restorer(
   Args:
     name: a key of ARCHITECTURES; spandrel; a folder that a training run left (its workdir); or package.module:function,
       which is imported and must be a function of y, a Restorer or a PyTorch module.
-    checkpoint, key: weights of a published network, or a file for spandrel; see registry.load_network.
+    checkpoint, key: weights of a published network, or a file for spandrel, see registry.load_network; of a workdir the
+      step, or "best" (None: the newest).
     scale: magnification of a published network; None: DEFAULT_SCALE. spandrel reads it off the file.
     res_scale: of an edsr; see registry.load_network.
     device: PyTorch's, of what spandrel loads: "cpu" or "cuda".
@@ -39,19 +40,28 @@ def load_restorer(
     if scale not in (None, restorer.scale):
       raise UserError(f"--scale={scale}: {checkpoint} holds {restorer.name}: leave --scale out")
     return restorer
-  if checkpoint:
-    known = ", ".join(ARCHITECTURES)
-    raise UserError(f"--checkpoint is for {known} and spandrel: leave it out with --restorer={name}")
   if pathlib.Path(name).expanduser().is_dir():
     from prt_jax.restorers.from_run import load_run  # and with it all that trains
 
-    return load_run(name).restorer()
+    return load_run(name, _step(str(checkpoint or "0"))).restorer()
+  if checkpoint:
+    known = ", ".join(ARCHITECTURES)
+    raise UserError(f"--checkpoint is for {known}, spandrel and workdirs: leave it out with --restorer={name}")
   if ":" in name:
     return as_restorer(import_function(name), name=name)
   raise UserError(
     f"--restorer={name} is none of {', '.join(ARCHITECTURES)}, spandrel, no workdir of a training run, "
     "and no package.module:function; --restorer=help says what each needs"
   )
+
+
+def _step(checkpoint):
+  """Which checkpoint of a workdir: a step, or best."""
+  if checkpoint == "best":
+    return checkpoint
+  if not checkpoint.isascii() or not checkpoint.isdigit():
+    raise UserError(f"--checkpoint={checkpoint}: of a workdir give a step (3000), or best; without the flag the newest")
+  return int(checkpoint)
 
 
 def describe_restorers() -> str:
@@ -67,7 +77,7 @@ def describe_restorers() -> str:
   rows += [
     ("spandrel", "whatever spandrel recognises, scale and channels read from the file: --checkpoint=FILE, and "
      "pip install 'prt_jax[spandrel]'"),
-    ("a workdir", "a training run of prt_jax: runs/sr16-stochastic-robust, say"),
+    ("a workdir", "a training run of prt_jax, runs/sr16-stochastic-robust, say; --checkpoint=STEP or best; the newest"),
     ("package.module:NAME", "a function of y [B,h,w,3] in JAX, a Restorer, or a PyTorch module (deepinv's, "
      "transformers', diffusers', your own); docs/restorers.md has examples"),
   ]  # fmt: skip

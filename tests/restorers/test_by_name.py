@@ -46,6 +46,20 @@ def test_a_workdir_restores_consistently(stochastic, tiny_config, tmp_path):
     assert np.abs(x[0] - x[1]).max() > 1e-6
 
 
+def test_a_checkpoint_of_a_workdir_is_named(tiny_config, tmp_path):
+  claim_workdir(tmp_path, tiny_config)
+  checkpoints = Checkpoints(tmp_path, 2)
+  for step in (8, 16):
+    checkpoints.save(init_state(make_game(tiny_config)).replace(step=np.int32(step)))
+  checkpoints.close()
+  found = {checkpoint: load_restorer(str(tmp_path), checkpoint=checkpoint).name for checkpoint in (None, "8", "16")}
+  assert [name.partition("step ")[2] for name in found.values()] == ["16)", "8)", "16)"]
+  with pytest.raises(UserError, match=r"--checkpoint=weights\.pth: of a workdir give a step"):
+    load_restorer(str(tmp_path), checkpoint="weights.pth")
+  with pytest.raises(UserError, match="best"):
+    load_restorer(str(tmp_path), checkpoint="best")
+
+
 def test_a_workdir_is_audited_on_a_folder(tiny_config, photographs, tmp_path):
   from prt_jax.audit import command_line
 
