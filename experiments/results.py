@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shlex
 import sys
 
@@ -26,8 +27,9 @@ def write_results(folder: pathlib.Path, name: str, results: dict, seconds: float
 
 def provenance() -> dict:
   """The command line, the hardware and the versions of this process."""
+  program, *arguments = sys.argv
   return {
-    "command": shlex.join(["python", "-m", f"experiments.{pathlib.Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+    "command": shlex.join(["python", "-m", f"experiments.{pathlib.Path(program).stem}", *map(_elsewhere, arguments)]),
     "hardware": {
       "processor": devices.processor(),
       "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -35,6 +37,11 @@ def provenance() -> dict:
     },
     "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}},
   }
+
+
+def _elsewhere(argument: str) -> str:
+  """A flag as somebody else would give it: folders of this machine say nothing to them."""
+  return re.sub(r"(?<![^=])[/~](?:[^/]*/)*", "DIR/", argument)
 
 
 def mean_and_spread(values) -> dict[str, float]:

@@ -16,6 +16,12 @@ def test_table_is_aligned():
   assert format_table(["a", "long"], [["xyz", 0.123456]]) == "a    long\n---  ------\nxyz  0.1235"
 
 
+def test_no_folder_of_this_machine_is_in_the_command(tmp_path, monkeypatch):
+  monkeypatch.setattr("sys.argv", ["pairs.py", "--images=/home/me/Set5", "--set", "data.path=~/x", "runs/a"])
+  results = json.loads(write_results(tmp_path, "name", {}, 0).read_text())
+  assert results["command"] == "python -m experiments.pairs --images=DIR/Set5 --set data.path=DIR/x runs/a"
+
+
 def test_results_say_how_they_were_made(tmp_path):
   results = json.loads(write_results(tmp_path / "new", "name", {"score": 1}, 2.34).read_text())
   assert results["score"] == 1
