@@ -86,6 +86,7 @@ def test_the_report_holds_every_result_with_its_n_and_its_context(evaluated, wor
     "restored_maximum", *(f"lipschitz_from_jacobian_{name}" for name in ("median", "p95", "max")),
   }
   attacked = {"robustness_db", "output_psnr_db", "ai_psnr_db", "input_psnr_db"}
+  attacked |= {"fresh_robustness_db", "w1", "w1_coupled"}
   attacked |= {f"lipschitz{worst}_{name}" for worst in ("", "_worst_draw") for name in ("median", "p95", "max")}
   strong = {f"strong_{name}" for name in attacked}
   assert saved["results"].keys() == plain | attacked | strong == saved["definitions"].keys()
@@ -283,7 +284,9 @@ def test_the_protocol_holds_what_changes_a_value_and_nothing_else():
 
   for name, value in tiny.get_config().eval.items():
     other = "other" if isinstance(value, str) else (7.0,) if isinstance(value, tuple) else value + 1
-    changes = name not in ("batch_size", "step", "feature_weights", "lpips_weights")
+    changes = name not in (
+      "batch_size", "step", "feature_weights", "lpips_weights", "every_steps", "watch_examples", "best_by"
+    )  # fmt: skip
     assert (of_evaluation(name, other) != of_evaluation(name, value)) == changes, name
   datasets = [types.SimpleNamespace(fingerprint=name) for name in "ab"]
   first, second = (evaluate.make_protocol(tiny.get_config(), dataset, {}, None, None) for dataset in datasets)
