@@ -77,7 +77,7 @@ def test_a_failing_read_of_training_is_not_blamed_on_the_workdir(tmp_path, monke
   game = types.SimpleNamespace(config=tiny.get_config())
   checkpoints = types.SimpleNamespace(describe_latest=lambda: "step 6")
   with pytest.raises(UserError) as error:
-    loop._train(loop.Training(game, loop.Schedule(8, 1, 3, 2, 4), None, tmp_path, checkpoints), None, 6)
+    loop._train(loop.Training(game, loop.Schedule(8, 1, 3, 2, 4), None, tmp_path, checkpoints, None), None, 6)
   message = str(error.value)
   assert message.startswith("cannot read or write /data/images.npy: Input/output error; ")
   assert "the last good checkpoint is step 6" in message
@@ -184,7 +184,7 @@ def test_tensorboard_that_cannot_be_written_ends_and_the_run_goes_on(tmp_path, c
       raise RuntimeError("RESOURCE_EXHAUSTED: No space left\nmore")
 
   writers = Writers(tmp_path, tiny.get_config(), 0)
-  vars(writers)["_tensorboard"] = Full()
+  vars(writers)["_others"] = {"TensorBoard events": Full()}
   for step in (3, 6):
     writers.write_scalars(step, {"loss": 1.0})
   writers.write_image(6, "grid", np.zeros((2, 2, 3), np.uint8))

@@ -40,9 +40,10 @@ def test_there_are_cases_of_every_kind():
 def change_line(run):
   path = run / "metrics.jsonl"
   lines = path.read_text().splitlines()
-  content = json.loads(lines[3])
+  place = max(number for number, line in enumerate(lines) if "r1" in json.loads(line))  # others are evaluations
+  content = json.loads(lines[place])
   content["r1"] = np.nextafter(content["r1"], 1)
-  lines[3] = json.dumps(content)
+  lines[place] = json.dumps(content)
   path.write_text("\n".join(lines) + "\n")
 
 

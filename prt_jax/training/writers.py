@@ -145,10 +145,11 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
   """Drops the later steps' events from the event files, and has a TensorBoard that has read them forget them.
 
   The second by a file with a session's start, which is all that purge_step was in TensorFlow 1; TensorFlow 2's writers
-  have none. It must sort between the earlier files and the next: their names have the seconds of their creation.
+  have none. It must sort between the earlier files and the next: their names go on with the seconds of their creation
+  and the name of the host, before which a hyphen sorts.
   """
   from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-  from tensorboard.summary.writer.event_file_writer import EventFileWriter
+  from tensorboard.summary.writer.record_writer import RecordWriter
 
   def is_kept(record):
     try:
@@ -161,11 +162,13 @@ def _purge_after(workdir: pathlib.Path, last_step: int) -> None:
     kept = list(filter(is_kept, records))
     if len(kept) < len(records):
       write_whole(path, b"".join(kept))
-  writer = EventFileWriter(str(workdir))
-  start = SessionLog(status=SessionLog.START)
-  for _ in range(2):  # the first that TensorBoard meets is the run's beginning to it, and drops nothing
-    writer.add_event(Event(wall_time=time.time(), step=last_step + 1, session_log=start))
-  writer.close()
+  now, start = time.time(), SessionLog(status=SessionLog.START)
+  # The first start that TensorBoard meets is the run's beginning to it, and drops nothing.
+  starts = [Event(wall_time=now, step=last_step + 1, session_log=start) for _ in range(2)]
+  with (workdir / f"events.out.tfevents.{int(now):010d}.-session_start").open("wb") as file:
+    writer = RecordWriter(file)
+    for event in (Event(wall_time=now, file_version="brain.Event:2"), *starts):
+      writer.write(event.SerializeToString())
 
 
 def _records(content: bytes) -> Iterator[bytes]:

@@ -58,6 +58,10 @@ def test_a_resumed_run_is_one_curve_in_tensorboard(tiny_config, tmp_path):
   assert curve(plugin_event_accumulator) == curve(event_accumulator) == expected
   assert [event.step for event in watching.Tensors("r1")] == [1, 2, 3, 4, 5, 6]
   assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
+  # Whatever numbers end the other names: between the sessions' files, also where all are of one second.
+  names = sorted(path.name for path in tmp_path.glob("events.out.tfevents.*"))
+  first, start, second = names
+  assert start.endswith(".-session_start") and start < start.replace("-session_start", "0") and first < start < second
 
 
 def test_a_torn_event_file_is_no_obstacle(tiny_config, tmp_path):
