@@ -5,6 +5,7 @@ Exit code 0 if nothing is lost, 1 if anything is.
 
 import argparse
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
@@ -33,12 +34,16 @@ def main() -> int:
     print(*names, sep="\n")
     return 0 if options.list else 1  # a misspelled --only has shown nothing
   preload()
-  with tempfile.TemporaryDirectory() as temporary:
-    root = options.keep or pathlib.Path(temporary)
+  # Not TemporaryDirectory, whose finalizer the forks, too, would run at their end.
+  root = options.keep or pathlib.Path(tempfile.mkdtemp())
+  try:
     root.mkdir(parents=True, exist_ok=True)
     scene = Scene(root.resolve(), options.seed)
     scene.make_reference()
     lost = many_kills(scene, options.kills) if options.kills else sum(run(scene, name) for name in chosen)
+  finally:
+    if not options.keep:
+      shutil.rmtree(root, ignore_errors=True)
   print(f"{lost} of {options.kills or len(chosen)} lost", flush=True)
   return 1 if lost else 0
 
