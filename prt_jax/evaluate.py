@@ -37,7 +37,7 @@ from prt_jax.reporting import evaluation_report, gallery
 from prt_jax.restorers.from_run import load_run, run_restorer
 from prt_jax.training.data_identity import check_data
 from prt_jax.training.gan import Game, make_game
-from prt_jax.training.kept import Kept
+from prt_jax.training.kept import steps_left
 from prt_jax.training.trained_estimator import Weights
 from prt_jax.training.writers import write_evaluation
 
@@ -181,9 +181,7 @@ def check_ahead(config: ConfigDict) -> None:
   config = evaluation_config(config)
   check_images(make_game(config))
   check_fields(config)
-  train = config.train
-  kept = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
-  kept = Kept(train.keep_checkpoints, train.milestone_every_steps).of(kept)
+  kept = steps_left(config.train)
   if config.eval.step == -1 and not (config.eval.every_steps and config.eval.best_by):
     raise UserError("eval.step=-1 is the best checkpoint: set eval.every_steps and eval.best_by, or 0 for the newest")
   if config.eval.step > 0 and config.eval.step not in kept:

@@ -13,6 +13,7 @@ import numpy as np
 
 from prt_jax import __version__, devices
 from prt_jax.data.image_pairs import Pair
+from prt_jax.io.file_digests import sha256_of
 from prt_jax.io.pictures import eight_bits
 from prt_jax.precision import in_float32
 from prt_jax.restorers.restorer import Restorer
@@ -51,8 +52,7 @@ def _weights(checkpoint):
   path = pathlib.Path(checkpoint or "").expanduser()
   if not path.is_file():  # there is none, or it names a checkpoint of a workdir
     return None
-  with path.open("rb") as file:
-    return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+  return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def images_digest(images: Sequence[np.ndarray]) -> str:

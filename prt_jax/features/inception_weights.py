@@ -1,6 +1,5 @@
 """The official weights of the FID InceptionV3: found or downloaded, verified, and read without executing them."""
 
-import hashlib
 import os
 import tempfile
 import urllib.error
@@ -14,6 +13,7 @@ import numpy as np
 
 from prt_jax.errors import UserError
 from prt_jax.features.inception import NUM_CLASSES, NUM_FEATURES, conv_shapes
+from prt_jax.io.file_digests import sha256_of
 from prt_jax.io.weight_files.stored_tensor import read_all
 from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
 
@@ -53,7 +53,7 @@ def load_inception(path: str | os.PathLike, cache_dir: Path) -> InceptionWeights
   path = Path(path).expanduser() if path else _cached(cached_path(cache_dir))
   if not path.is_file():
     raise UserError(f"{path} does not exist: set eval.feature_weights to {FILE_NAME} (from {URL}), or leave it empty")
-  digest = _sha256(path)
+  digest = sha256_of(path)
   if SHA256[:8] in path.name and digest != SHA256:
     raise UserError(
       f"{path} has the checksum {digest[:8]}.. instead of {SHA256[:8]}..: it is truncated or changed; "
@@ -130,7 +130,7 @@ def _cached(target):
     with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(URL, timeout=_TIMEOUT) as response:
       while block := response.read(1 << 20):
         file.write(block)
-    digest = _sha256(part)
+    digest = sha256_of(part)
     if digest != SHA256:
       raise UserError(f"the download of {FILE_NAME} has a wrong checksum ({digest[:8]}..): try again, or {remedy}")
     os.replace(part, target)
@@ -140,8 +140,3 @@ def _cached(target):
   finally:
     Path(part).unlink(missing_ok=True)
   return target
-
-
-def _sha256(path):
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,6 @@
 """Features that a user brings: eval.feature_extractor=package.module:NAME."""
 
 import dataclasses
-import hashlib
-import pathlib
 import sys
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from prt_jax.errors import UserError
 from prt_jax.features.extractor import Extractor
 from prt_jax.importing import import_function
+from prt_jax.io.file_digests import sha256_of
 from prt_jax.programs import is_eager
 
 
@@ -46,4 +45,4 @@ def user_extractor(name: str) -> Extractor:
 def _digest(name):
   """Of the module's file, so that features of an older one are not taken for its own."""
   path = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
-  return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16] if path else ""
+  return sha256_of(path)[:16] if path else ""

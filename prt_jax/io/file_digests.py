@@ -32,6 +32,12 @@ def digest_file(path: pathlib.Path) -> str:
     return hashlib.sha256(b"".join(pool.map(digest_block, starts))).hexdigest()
 
 
+def sha256_of(path: str | os.PathLike) -> str:
+  """The sha256 of a file as others print it, to be compared with theirs."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_digests(folder: pathlib.Path) -> None:
   """Writes the digests of all files in and below a folder into its DIGESTS."""
   files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -17,7 +17,7 @@ from prt_jax.plan.needs import MISSING, Need, data_needs, disk_need, evaluation_
 from prt_jax.plan.work import StepWork
 from prt_jax.targets import Target
 from prt_jax.training import prefetch
-from prt_jax.training.kept import Kept
+from prt_jax.training.kept import steps_left
 from prt_jax.training.schedule import make_schedule
 
 # Of a chip's memory, what a run can have: JAX takes three quarters of a GPU's (XLA_PYTHON_CLIENT_MEM_FRACTION), and a
@@ -170,10 +170,7 @@ def plan(
 
 def _num_checkpoints(config):
   """The most that a whole run keeps: the newest, the milestones before them, and the best."""
-  train = config.train
-  steps = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
-  kept = Kept(train.keep_checkpoints, train.milestone_every_steps).of(steps)
-  return len(kept) + bool(config.eval.every_steps and config.eval.best_by)
+  return len(steps_left(config.train)) + bool(config.eval.every_steps and config.eval.best_by)
 
 
 def _num_steps(num_steps, cycle):

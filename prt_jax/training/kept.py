@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
 
@@ -36,3 +37,9 @@ class Kept(checkpoint_managers.PreservationPolicy):
     """Those of the steps, in ascending order, that stay."""
     milestones = [step for step in steps if self.every and step % self.every == 0]
     return sorted({*steps[-self.newest :], *milestones, *(step for step in steps if step == self.best)})
+
+
+def steps_left(train: ConfigDict) -> list[int]:
+  """The steps whose checkpoints a whole run leaves, the best of its evaluations apart; train: config.train."""
+  saved = sorted({*range(0, train.num_steps, train.checkpoint_every_steps), train.num_steps} - {0})
+  return Kept(train.keep_checkpoints, train.milestone_every_steps).of(saved)

@@ -17,7 +17,7 @@ def test_table_is_aligned():
 
 
 def test_no_folder_of_this_machine_is_in_the_command(tmp_path, monkeypatch):
-  monkeypatch.setattr("sys.argv", ["pairs.py", "--images=/home/me/Set5", "--set", "data.path=~/x", "runs/a"])
+  monkeypatch.setattr("sys.argv", ["pairs.py", "--images=/data/of/mine/Set5", "--set", "data.path=~/x", "runs/a"])
   results = json.loads(write_results(tmp_path, "name", {}, 0).read_text())
   assert results["command"] == "python -m experiments.pairs --images=DIR/Set5 --set data.path=DIR/x runs/a"
 
