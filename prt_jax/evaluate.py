@@ -55,6 +55,14 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path | str, into: str = "eval"
 
   Raises:
     UserError: no checkpoint, weights that do not fit, fewer validation images than asked for, ...
+
+  Example (`config` and `workdir` are what prt_jax.train was given):
+    >>> report = prt_jax.evaluate(config, workdir)
+    >>> robustness = report["results"]["robustness_db"]
+    >>> robustness["interval"][0] <= robustness["value"] <= robustness["interval"][1]
+    True
+    >>> (pathlib.Path(workdir) / "eval" / "8" / "report.html").exists()
+    True
   """
   started, workdir = time.monotonic(), pathlib.Path(workdir).expanduser()
   config = evaluation_config(config)

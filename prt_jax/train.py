@@ -14,6 +14,15 @@ def train(config: ConfigDict, workdir: pathlib.Path | str, until: int | None = N
   """training.loop.train, its arguments, result and errors; it evaluates each eval.every_steps steps.
 
   What those evaluations need (weights of features, fields that fit) is looked at before anything is trained.
+
+  Example (three steps of paper A's toy; `workdir` is a folder that need not exist):
+    >>> from prt_jax.config import load
+    >>> config = load("toy_disk:deterministic-erratic,demo")
+    >>> config.train.update(num_steps=3, log_every_steps=3, checkpoint_every_steps=3, image_every_steps=3)
+    >>> config.train.steps_per_dispatch = 1
+    >>> state = prt_jax.train(config, workdir)
+    >>> int(state.step)
+    3
   """
   config, make_watch = checked(config), None
   if config.eval.every_steps:

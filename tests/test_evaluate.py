@@ -18,11 +18,14 @@ from prt_jax.evaluation import distributions
 from prt_jax.evaluation.store import Columns
 from prt_jax.features import Extractor
 from prt_jax.metrics import density_coverage, frechet_distance, precision_recall
+from prt_jax.restorers.by_name import load_restorer
+from prt_jax.restorers.from_run import load_run
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE
+from tests.examples import run_example
 
 EVAL = {
   "num_examples": 8, "feature_extractor": "pixels", "num_std_seeds": 3, "strong_num_examples": 5,
@@ -56,6 +59,12 @@ def workdir(photographs, tmp_path_factory):
 def evaluated(photographs, workdir):
   """Its evaluation on four devices, in one padded batch of 16."""
   return evaluate.evaluate(make_config(photographs), workdir)
+
+
+def test_the_examples_of_a_run_give_what_they_say(photographs, workdir, evaluated):
+  run_example(evaluate.evaluate, config=make_config(photographs), workdir=workdir)
+  run_example(load_run, workdir=workdir)
+  run_example(load_restorer, workdir=str(workdir))
 
 
 @pytest.fixture

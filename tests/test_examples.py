@@ -1,21 +1,18 @@
 """Every public function and class has an example in its docstring, and each gives what it says."""
 
-import doctest
 import importlib
 import inspect
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import prt_jax
+from tests.examples import run_example
 
 MODULES = (
   "attacks", "audit", "decision_attack", "degradations", "evaluation.exploration", "features", "lipschitz", "losses",
   "metrics", "models", "quality_bounds", "restorers", "smoothing",
 )  # fmt: skip
-# They train or read a run: their examples are docs/tutorial.md and docs/extending.md, which tests run too.
+# They train or read a run: theirs are run in test_points.py and test_evaluate.py, which have one.
 OF_A_RUN = {"train", "load_run", "evaluate", "load_restorer"}
 
 
@@ -45,12 +42,4 @@ def test_there_are_many():
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_example_gives_what_it_says(name):
-  value = PUBLIC[name]
-  module = importlib.import_module(value.__module__)
-  names = vars(module) | {"jax": jax, "jnp": jnp, "np": np}
-  (example,) = doctest.DocTestFinder(recurse=False).find(value, name, module=module, globs=names)
-  assert example.examples, f"{name} has no example"
-  said = []
-  runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-  runner.run(example, out=said.append)
-  assert not runner.failures, "".join(said)
+  run_example(PUBLIC[name])

@@ -28,6 +28,11 @@ def load_restorer(
 
   Raises:
     UserError: none of these, or one that does not load.
+
+  Example (`workdir` is what prt_jax.train left):
+    >>> restorer = prt_jax.load_restorer(workdir)
+    >>> restorer.name, restorer.stochastic, restorer.image_size
+    ('run (step 8)', True, 32)
   """
   if name in ARCHITECTURES:
     return load_network(name, checkpoint, DEFAULT_SCALE if scale is None else scale, key, res_scale)

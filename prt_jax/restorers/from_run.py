@@ -65,6 +65,15 @@ def load_run(workdir: pathlib.Path | str, step: int | str = 0, config: ConfigDic
 
   Raises:
     UserError: no workdir of a training, a run of another config, no such checkpoint, a damaged one.
+
+  Example (`workdir` is what prt_jax.train left, of 32x32 images and 8 steps):
+    >>> run = prt_jax.load_run(workdir)
+    >>> run.step, run.config.degradation.factor
+    (8, 16)
+    >>> restorer, y = run.restorer(), jnp.full((1, 2, 2, 3), 0.5)
+    >>> z = restorer.noise(jax.random.split(jax.random.key(0), 1), y.shape[1:], num_seeds=4)
+    >>> jax.vmap(restorer.restore, (None, 0))(y, z).shape
+    (4, 1, 32, 32, 3)
   """
   workdir = pathlib.Path(workdir).expanduser()
   own = read_config(workdir)

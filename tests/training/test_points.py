@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import toy_disk
-from prt_jax import devices, evaluate, plan
+from prt_jax import devices, evaluate, plan, train
 from prt_jax.errors import UserError
 from prt_jax.io import pictures
 from prt_jax.randomness import example_keys
@@ -21,6 +21,7 @@ from prt_jax.training.estimator import draw_noise, restore
 from prt_jax.training.gan import init_state, make_game
 from prt_jax.training.step import generator_step, make_train_step, training_step
 from tests.commands import run
+from tests.examples import run_example
 
 POINTS = np.random.default_rng(0).uniform(-0.7, 0.7, (32, 2)).astype(np.float32)
 
@@ -141,3 +142,7 @@ def test_a_plan_counts_points_as_they_are():
 def test_what_does_not_fit_is_refused(fields, message):
   with pytest.raises(UserError, match=message):
     make_game(tiny(**fields))
+
+
+def test_the_example_of_a_training_gives_what_it_says(tmp_path):
+  run_example(train.train, workdir=tmp_path / "run")
