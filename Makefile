@@ -10,8 +10,9 @@ demo: .venv/package
 	@echo "Look at: runs/sr16-stochastic-robust-demo/images/00000660.png (original, measurement, four draws, their std)"
 	@echo "Next:    .venv/bin/python -m prt_jax.main --mode=eval --config=configs/sr16.py:stochastic-robust,demo"
 
+# A worker that dies fails the run at once: one started in its place would be waited for without an end.
 test: lint wheel
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 # What a user installs, in an environment of its own that sees no checkout; the other packages are those of .venv.
 wheel: .venv/tests
