@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import ATTACKS, PAPERS, STRONGER
 from prt_jax.audit import Pictures
 from prt_jax.io.pictures import eight_bits
 from prt_jax.io.whole_files import write_json, write_whole
@@ -17,6 +17,7 @@ from prt_jax.reporting.evaluation_report import formatted, label
 WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
 NUM_WORST = 6  # images in the gallery
 GAIN = 4  # differences are drawn that many times larger
+_BOUND = {"sup": "at most alpha in any value", "L2": "of a root mean square of at most alpha over all its values"}
 _ARITHMETIC = {"highest": "products in float32", "its own": "products as the restorer's own framework computes them"}
 
 
@@ -39,7 +40,7 @@ def _json_ready(value):
 def render(report: dict, pictures: list[Pictures]) -> str:
   """The whole page. report: of audit.summarise; pictures: of its images, in order."""
   order = sorted(range(report["num_images"]), key=lambda index: -report["images"][index]["lipschitz_lower_bound"])
-  results = report.get("results", {})
+  results, norm = report.get("results", {}), report["protocol"]["norm"]
   return page.render(
     "audit.html",
     report={"missing": (), **report},
@@ -48,7 +49,9 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     summary=_summary(report),
     chart=_chart(report),
     attacks=_attacks(report),
-    stronger=ATTACKS["strong_sup"].definition if "robustness_strong" in report else "",
+    papers=ATTACKS[PAPERS[norm]].title,
+    bound=_BOUND[norm],
+    stronger=_stronger(report, ATTACKS[STRONGER[norm]]),
     results=[
       (label(name, result), formatted(name, result["value"]), result["n"], report["definitions"][name])
       for name, result in results.items()
@@ -61,6 +64,20 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     window=WINDOW,
     gain=GAIN,
   )
+
+
+def _stronger(report, attack):
+  """What it is, and what twice its steps gained; "" where it was left out."""
+  if "robustness_strong" not in report:
+    return ""
+  gain = ""
+  if twice := report.get("twice_the_steps"):
+    gain = (
+      f" Twice its steps changed the restorations by {_number(twice['gain_db'])} dB more at "
+      f"{255 * twice['alpha']:.3g}/255, by {_number(twice['gain_db_maximum'])} at most "
+      f"({twice['num_images']} of the images were tried)."
+    )
+  return attack.definition + gain
 
 
 def _kind(report):
