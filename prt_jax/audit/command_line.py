@@ -137,7 +137,9 @@ def _summary(report: dict) -> str:
 def _progress(result: dict, done: int, total: int, seconds: float) -> str:
   psnr = "" if result["psnr_y_db"] is None else f"PSNR-Y {result['psnr_y_db']:.2f} dB, "
   first = result["robustness"][0]
+  strong = "robustness_strong" in result
+  stronger = f" ({result['robustness_strong'][0]['output_psnr_db']:.1f} under the stronger)" if strong else ""
   return (
-    f"{done}/{total} {result['name']}: {psnr}output PSNR {first['output_psnr_db']:.1f} dB under the smallest attack, "
-    f"K >= {result['lipschitz_lower_bound']:.1f}, {seconds:.0f} s so far"
+    f"{done}/{total} {result['name']}: {psnr}output PSNR {first['output_psnr_db']:.1f} dB under the smallest attack"
+    f"{stronger}, K >= {result['lipschitz_lower_bound']:.1f}, {seconds:.0f} s so far"
   )

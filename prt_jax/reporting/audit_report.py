@@ -108,7 +108,8 @@ def _summary(report):
     ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
      "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
   ]
-  middle = report["robustness"][len(report["robustness"]) // 2]
+  points = report.get("robustness_strong", report["robustness"])
+  middle = points[len(points) // 2]
   if "w1" in middle:
     rows.append(("Move of the distribution", f"{middle['w1']:.4f}", "W1, in RMSE, between what the restorer draws for "
       f"a measurement and for the attacked one (at {255 * middle['alpha']:.3g}/255, the same Z, exact assignment); at "
@@ -168,28 +169,38 @@ def _attacks(report):
     ]
     for point in report["robustness"]
   ]  # fmt: skip
-  if "w1" in report["robustness"][0]:
-    header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"]
-    for row, point in zip(rows, report["robustness"], strict=True):
-      row += [f"{point[name]:.4f}" for name in ("w1", "w1_coupled")] + [_number(point["fresh_robustness_db"])]
+  _add_draws(header, rows, report["robustness"])
   if strong := report.get("robustness_strong"):
     header += ["output PSNR, dB, stronger attack", "its largest K", "gain of its last tenth of steps, dB"]
     for row, point in zip(rows, strong, strict=True):
       row += [_number(point[name]) for name in ("output_psnr_db", "lipschitz_worst_draw", "late_gain_db")]
+    _add_draws(header, rows, strong)
   return header, rows
+
+
+def _add_draws(header, rows, points):
+  """Columns of what one attack does to a stochastic restorer's distribution."""
+  if "w1" in points[0]:
+    header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"]
+    for row, point in zip(rows, points, strict=True):
+      row += [f"{point[name]:.4f}" for name in ("w1", "w1_coupled")] + [_number(point["fresh_robustness_db"])]
 
 
 def _images(report, order):
   """(header, rows) of the table of images."""
   alphas = report["protocol"]["alphas"]
   middle = len(alphas) // 2
+  attacks = {"robustness": "", "robustness_strong": ", stronger attack"}
+  attacks = {field: title for field, title in attacks.items() if field in report}
   header = [
-    "image", "PSNR-Y, dB", "consistency, dB", f"output PSNR, dB, at {255 * alphas[middle]:.3g}/255", "K, attacks",
+    "image", "PSNR-Y, dB", "consistency, dB",
+    *(f"output PSNR, dB, at {255 * alphas[middle]:.3g}/255{title}" for title in attacks.values()), "K, attacks",
     "K, Jacobian", "std over Z",
   ]  # fmt: skip
   rows = []
   for image in (report["images"][index] for index in order):
-    values = [image["psnr_y_db"], image["consistency_db"], image["robustness"][middle]["output_psnr_db"]]
+    values = [image["psnr_y_db"], image["consistency_db"]]
+    values += [image[field][middle]["output_psnr_db"] for field in attacks]
     values += [image["lipschitz_from_attacks"], image["lipschitz_from_jacobian"], image["per_pixel_std"]]
     rows.append([image["name"], *map(_number, values)])
   return header, rows
