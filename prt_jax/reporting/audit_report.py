@@ -159,31 +159,24 @@ def _chart(report):
 
 
 def _attacks(report):
-  """(header, rows) of the table of attacks, a row a bound."""
-  header = ["alpha", "input PSNR, dB", "output PSNR, dB", "median", "least", f"at {PSNR_CAP:.0f} dB", "largest K"]
-  rows = [
-    [
-      f"{255 * point['alpha']:.3g}/255", _number(point["input_psnr_db"]),
-      *(_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")),
-      point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"]),
-    ]
-    for point in report["robustness"]
-  ]  # fmt: skip
-  _add_draws(header, rows, report["robustness"])
-  if strong := report.get("robustness_strong"):
-    header += ["output PSNR, dB, stronger attack", "its largest K", "gain of its last tenth of steps, dB"]
-    for row, point in zip(rows, strong, strict=True):
-      row += [_number(point[name]) for name in ("output_psnr_db", "lipschitz_worst_draw", "late_gain_db")]
-    _add_draws(header, rows, strong)
+  """(header, rows) of the table of attacks, a row a bound and attack."""
+  attacks = {"robustness": ATTACKS[PAPERS[report["protocol"]["norm"]]].title, "robustness_strong": "stronger"}
+  attacks = {field: title for field, title in attacks.items() if field in report}
+  draws = ("w1", "w1_coupled") if "w1" in report["robustness"][0] else ()
+  header = ["alpha", "attack", "input PSNR, dB", "output PSNR, dB", "median", "least"]
+  header += [f"at {PSNR_CAP:.0f} dB", "largest K"]
+  header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"] if draws else []
+  header += ["gain of the last tenth of steps, dB"] if "robustness_strong" in report else []
+  rows = []
+  for points in zip(*(report[field] for field in attacks), strict=True):
+    for title, point in zip(attacks.values(), points, strict=True):
+      row = [f"{255 * point['alpha']:.3g}/255", title, _number(point["input_psnr_db"])]
+      row += [_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")]
+      row += [point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"])]
+      row += [*(f"{point[name]:.4f}" for name in draws), _number(point["fresh_robustness_db"])] if draws else []
+      row += [_number(point["late_gain_db"]) if "late_gain_db" in point else ""] if len(attacks) > 1 else []
+      rows.append(row)
   return header, rows
-
-
-def _add_draws(header, rows, points):
-  """Columns of what one attack does to a stochastic restorer's distribution."""
-  if "w1" in points[0]:
-    header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"]
-    for row, point in zip(rows, points, strict=True):
-      row += [f"{point[name]:.4f}" for name in ("w1", "w1_coupled")] + [_number(point["fresh_robustness_db"])]
 
 
 def _images(report, order):

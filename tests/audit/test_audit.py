@@ -114,7 +114,9 @@ def test_a_stochastic_restorer(y):
   assert report["consistency_db"] == pytest.approx(-20 * np.log10(0.05), abs=1)
   # What either attack does to the distribution stands in the table; the summary's number is the stronger one's.
   page = render(report, [Pictures(None, y[0], y[0], [])] * 2)
-  assert page.count("<th>W1, RMSE</th>") == 2 and f"{report['robustness_strong'][1]['w1']:.4f}</td>" in page
+  for field in ("robustness", "robustness_strong"):
+    assert f'<td class="number">{report[field][1]["w1"]:.4f}</td>' in page
+  assert page.count("W1, RMSE</th>") == 1 and page.count(">stronger</td>") == 2
 
 
 def test_noise_is_compared_with_the_residual(y):
