@@ -138,10 +138,10 @@ def base() -> ConfigDict:
   evaluation.feature_weights = ""  # file of the extractor's weights; "" = download (inception's)
   evaluation.num_neighbors = 3  # k of precision and recall
   evaluation.lpips_weights = ""  # SqueezeNet .npz of the LPIPS-style distance; "" = the extractor's, or left out
-  evaluation.strong_num_examples = 1_000  # inputs under the stronger attack, at most num_examples; 0 = none
+  evaluation.strong_num_examples = 1_000  # inputs under the longer search, at most num_examples; 0 = none
   evaluation.strong_num_steps = 50  # its gradient steps on the sphere, long at first (attacks.conditional_step)
   evaluation.strong_num_restarts = 3  # its random starts, beside the result of the training attack
-  # Inputs under the sup-norm attacks (attacks/table.py), I-FGSM and a stronger one, and for the Jacobian's norm;
+  # Inputs under the sup-norm attacks (attacks/table.py), I-FGSM and the stronger one, and for the Jacobian's norm;
   # 0 = none.
   evaluation.curve_num_examples = 256
   evaluation.curve_alphas = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # their bounds, in 1/255

@@ -23,7 +23,7 @@ from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
 from prt_jax.evaluation.extraction import make_features
-from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs, timed
+from prt_jax.evaluation.measured_parts import Part, curve_runs, timed, training_runs
 from prt_jax.evaluation.measures import Settings
 from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store, digest_of
@@ -34,7 +34,7 @@ from prt_jax.io.disk_errors import one_line_errors
 from prt_jax.io.locks import one_writer
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import evaluation_report, gallery
-from prt_jax.restorers.from_run import load_run, run_restorer
+from prt_jax.restorers.from_run import load_run, run_restorer, training_attack
 from prt_jax.training.data_identity import check_data
 from prt_jax.training.gan import Game, make_game
 from prt_jax.training.kept import steps_left
@@ -133,13 +133,10 @@ def make_parts(
   runner: Runner, config: ConfigDict, dataset: Dataset, weights: str, extractor: Extractor | None
 ) -> list[Part]:
   """What an evaluation measures of every input, and of the first ones."""
-  evaluation, attack, count = config.eval, config.attack, config.eval.num_examples
+  evaluation, count = config.eval, config.eval.num_examples
   key = measured_parts.common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, weights)
-  search = AttackRun("search", "search", attack.eps, attack.num_steps, count, attack.learning_rate)
-  runs = [search, AttackRun("random", "search", attack.eps, 0, count)]
-  if evaluation.strong_num_examples:
-    strong = evaluation.strong_num_examples, 0.0, evaluation.strong_num_restarts, True
-    runs.append(AttackRun("strong", "longer", attack.eps, evaluation.strong_num_steps, *strong))
+  runs = training_runs(training_attack(config), count)
+  search = runs[0]
   if evaluation.curve_num_examples:
     runs += curve_runs(evaluation.curve_alphas, evaluation.curve_num_steps, evaluation.curve_num_examples)
   parts = [measured_parts.plain_part(runner, key, count, evaluation.num_std_seeds)]
@@ -165,7 +162,7 @@ def write_line(workdir: pathlib.Path, folder: pathlib.Path, step: int, found: di
 
 
 def evaluation_config(config: ConfigDict) -> ConfigDict:
-  """The config, checked (see config_check); the stronger attack takes no more inputs than there are."""
+  """The config, checked (see config_check); the longer search takes no more inputs than there are."""
   config = checked(config)
   for name in ("strong_num_examples", "curve_num_examples"):
     if config.eval[name] > config.eval.num_examples:

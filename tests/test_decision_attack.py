@@ -59,8 +59,62 @@ def test_more_freedom_steers_more():
   assert rates[0] < rates[1] < rates[2]
 
 
+PATTERN = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], (4, 4, 3)), jnp.float32)
+ALPHA = 0.2
+
+
+def along(height):
+  """Logits (1, height(t)): t in [-1, 1] is how far an image has moved from grey along PATTERN, 1 at its corner."""
+
+  def classify(x):
+    t = jnp.mean((x - 0.5) * PATTERN, (1, 2, 3)) / ALPHA
+    return jnp.stack([jnp.ones_like(t), height(t)], -1)
+
+  return classify
+
+
+@pytest.mark.parametrize(
+  "height",
+  [
+    # A hill of .7 at .35 that small steps end on, and beyond a valley the corner, 1.9.
+    lambda t: 2 * t * jnp.maximum(t, 0) + 0.5 * jnp.sin(6 * t),
+    # No slope where there is no change: both corners are 2.
+    lambda t: 2 * t**2,
+  ],
+)
+def test_the_stronger_attack_finds_the_corner_that_the_papers_does_not(height):
+  grey, options = jnp.full((3, 4, 4, 3), 0.5), {"target": 1, "alpha": ALPHA, "num_steps": 30}
+  papers = decision_attack(faithful, along(height), grey, NO_NOISE[:, :3], **options)
+  strong = decision_attack(faithful, along(height), grey, NO_NOISE[:, :3], **options, attack="strong_sup")
+  assert (papers.rate_before, papers.rate_after, strong.rate_before, strong.rate_after) == (0, 0, 0, 1)
+  np.testing.assert_allclose(np.abs(np.mean(strong.delta * PATTERN, (1, 2, 3))), ALPHA, rtol=1e-5)
+  assert np.abs(strong.delta).max() <= ALPHA
+
+
+def test_each_example_keeps_its_best_iterate():
+  """Three steps from 0 are at 1, .7 and .78 of the way to a peak at .72: the second is the best, the last is not."""
+  grey, options = jnp.full((2, 4, 4, 3), 0.5), {"target": 1, "alpha": ALPHA, "num_steps": 3, "attack": "strong_sup"}
+  found = decision_attack(faithful, along(lambda t: 2 - 40 * (t - 0.72) ** 2), grey, NO_NOISE[:, :2], **options)
+  t = np.mean(found.delta * PATTERN, (1, 2, 3)) / ALPHA
+  assert found.rate_after == 1 and (abs(t - 0.72) < 0.0201).all()
+
+
+def test_an_eager_restorer_is_attacked_alike():
+  class Eager:
+    eager = True
+
+    def __call__(self, y, z):
+      return faithful(y, z)
+
+  options = {"target": 1, "alpha": 0.02, "num_steps": 3, "attack": "strong_sup"}
+  found = [decision_attack(restore, classify, Y, NO_NOISE, **options).rate_after for restore in (Eager(), faithful)]
+  assert found[0] == found[1]
+
+
 def test_bad_classifiers_and_targets():
   with pytest.raises(ValueError, match="target=3 is no class"):
     decision_attack(faithful, classify, Y, NO_NOISE, target=3)
   with pytest.raises(ValueError, match="logits"):
     decision_attack(faithful, lambda x: x.sum((1, 2, 3)), Y, NO_NOISE, target=0)
+  with pytest.raises(ValueError, match="attack=longer is neither"):
+    decision_attack(faithful, classify, Y, NO_NOISE, target=0, attack="longer")

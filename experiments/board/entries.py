@@ -102,6 +102,8 @@ def _check_protocol(protocol, report, run, dataset):
   for name, wanted in PROTOCOL.items():
     if protocol[name] != wanted:
       raise UserError(f"it has another protocol: {name} is {protocol[name]}, the board's {wanted}: {again}")
+  if (norm := report["protocol"].get("norm", "sup")) != "sup":  # older audits knew no other
+    raise UserError(f"it has another protocol: its attacks are bounded in {norm}, the board's in the sup norm: {again}")
   if dataset not in SETS:
     raise UserError(f"the set {dataset} is none of the board's, {', '.join(SETS)}: if it is, say so with --set")
   if report["border"] != [run["scale"]]:

@@ -138,9 +138,9 @@ def _long_l2(step, y, search, gradient):
 
 ATTACKS = {
   "search": Attack(
-    "the training attack", "L2", mean_square, on_sphere, _adam, False,
+    "paper A's inner search", "L2", mean_square, on_sphere, _adam, False,
     "Paper A's inner search (Eq. 6): Adam steps projected to the ball of radius eps, from a random direction of norm "
-    "eps, the mean over draws of Z of the squared change; its last iterate.",
+    "eps, the mean over draws of Z of the squared change; its last iterate.", curve_steps=1.0,
   ),
   "longer": Attack(
     "the longer search", "L2", mean_square, on_sphere, _toward_gradient, True,
@@ -160,15 +160,20 @@ ATTACKS = {
   ),
   "strong_l2": Attack(
     "the stronger attack, L2", "L2", visible_distance, on_sphere, _long_l2, True,
-    "The same with steps along the gradient, projected to the ball of radius eps, from random directions and from the "
-    "singular one.", along=_sphere_along,
+    "Steps of eps, .3 eps and .08 eps along the gradient, a third of them each, projected to the ball of radius eps, "
+    "from random directions of norm eps and from the Jacobian's singular one; the change of the pictures, clipped to "
+    "[0, 1]; the best iterate of all.", along=_sphere_along, curve_steps=1.2,
   ),
 }  # fmt: skip
 
+# The papers' own attack in each norm, and the stronger one that stands beside it.
+PAPERS = {"sup": "ifgsm", "L2": "search"}
+STRONGER = {"sup": "strong_sup", "L2": "strong_l2"}
 
-def curve_attacks() -> dict[str, float]:
-  """{attack: its curve_steps} of those that curves over bounds have."""
-  return {name: attack.curve_steps for name, attack in ATTACKS.items() if attack.curve_steps}
+
+def curve_attacks(norm: str = "sup") -> dict[str, float]:
+  """{attack: its curve_steps} of those that curves over bounds in a norm have."""
+  return {name: row.curve_steps for name, row in ATTACKS.items() if row.curve_steps and row.norm == norm}
 
 
 def better(

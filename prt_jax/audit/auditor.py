@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import STRONGER
+from prt_jax.audit.attack_runs import NUM_TWICE, TWICE, attack_runs, middle, run_name, shown
 from prt_jax.audit.protocol import Protocol
 from prt_jax.audit.summary import Pictures, curve_fields, joint_index_interval, scale_of, summarise
 from prt_jax.data.image_pairs import Pair
 from prt_jax.errors import UserError
 from prt_jax.evaluation import distributions, measured_parts, results
 from prt_jax.evaluation.extraction import make_features
-from prt_jax.evaluation.measured_parts import AttackRun, Part, curve_runs
+from prt_jax.evaluation.measured_parts import Part
 from prt_jax.evaluation.measures import Settings
 from prt_jax.evaluation.runner import DEVICES, ONE, Runner
 from prt_jax.evaluation.store import Store, digest_of
@@ -119,7 +120,7 @@ class Auditor:
     self._store = store if store and restorer.identity else Store(None)
     self._weights = digest_of(restorer.params) if restorer.identity else ""
     self._programs, self._columns = {}, {}
-    self.images, self.pictures = [], []
+    self.images, self.pictures, self._twice = [], [], []
 
   def audit(self, pairs: Sequence[Pair]) -> Iterator[dict]:
     """Audits images one after the other: yields what was measured on each, JSON-able. A pair without y is measured by
@@ -147,76 +148,71 @@ class Auditor:
       self.restorer, protocol.num_seeds if self.restorer.stochastic else 1,
       Settings(size, border, protocol.noise_std**2 or None), protocol.seed, where, self._programs,
     )
-    parts = self._parts(runner, measured_parts.common_key(runner, "images", self._weights), len(mine))
+    key = measured_parts.common_key(runner, "images", self._weights)
+    parts = self._parts(runner, key, size, first := int(places[0]), len(mine))
     keys = [
       {"original": digest_of(pair.x), "measurement": digest_of(pair.y), "example": int(index)}
       for pair, index in zip(mine, examples, strict=False)
     ]
     columns = measured_parts.fill_each(self._store, parts, keys, lambda: runner.begin(x, y, examples))
-    shown = columns.pop("pictures")
-    for part, own in columns.items():
-      for name, values in own.items():
-        self._columns.setdefault(part, {}).setdefault(name, []).append(values)
-    found = [self._image(pair, columns, shown, index, border) for index, pair in enumerate(mine)]
+    pictures = columns.pop("pictures")
+    if twice := columns.pop(TWICE, None):
+      strong = columns[run_name(middle(protocol.alphas), STRONGER[protocol.norm])]["output_psnr_db"]
+      self._twice = [*self._twice, *(strong - twice["output_psnr_db"]).tolist()][:NUM_TWICE]
+    for part in parts:
+      for name, values in columns.get(part.name, {}).items():
+        # An evaluation measures some parts of its first images alone.
+        self._columns.setdefault(part.name, {}).setdefault(name, []).append(values[: part.count - first])
+    found = [self._image(pair, columns, pictures, index, border) for index, pair in enumerate(mine)]
     self.images += found
     return found
 
   def _measurement_shape(self, x):
     return self.restorer.degradation.clean(x[:1]).shape[1:]
 
-  def _runs(self, count) -> list[AttackRun]:
-    protocol, strong = self.protocol, self.protocol.num_strong_steps
-    alphas = [255 * alpha for alpha in protocol.alphas]
-    runs = curve_runs(alphas, protocol.num_steps, count, protocol.num_restarts, strong)
-    if trained := self.restorer.training_attack:
-      runs.append(AttackRun("search", "search", trained["eps"], trained["num_steps"], count, trained["learning_rate"]))
-      runs.append(AttackRun("random", "search", trained["eps"], 0, count))
-    return runs
-
-  def _parts(self, runner: Runner, key: dict, count: int) -> list[Part]:
-    protocol = self.protocol
-    parts = [measured_parts.plain_part(runner, key, count, protocol.num_std_seeds or protocol.num_seeds)]
-    shown = [_name(alpha) for alpha in _shown(protocol.alphas)]
+  def _parts(self, runner: Runner, key: dict, size: int, first: int, count: int) -> list[Part]:
+    """What is measured of so many images, from the first of that place on."""
+    protocol, names, last = self.protocol, shown(self.protocol).values(), first + count
+    runs = {run.name: run for run in attack_runs(protocol, self.restorer.training_attack, size, last)}
+    parts = [measured_parts.plain_part(runner, key, last, protocol.num_std_seeds or protocol.num_seeds)]
     parts += [
-      measured_parts.attack_part(runner, key, run, keeps_sample=run.name in shown) for run in self._runs(count)
-    ]
+      measured_parts.attack_part(runner, key, run, search=runs.get("search"), keeps_sample=run.name in names)
+      for run in runs.values() if run.count > first
+    ]  # fmt: skip
     if protocol.num_jacobian_steps:
-      parts.append(measured_parts.jacobian_part(runner, key, count, protocol.num_jacobian_steps))
+      parts.append(measured_parts.jacobian_part(runner, key, last, protocol.num_jacobian_steps))
     if self._extractor:
-      parts.append(measured_parts.features_part(runner, key, count, self._extractor))
-    return [*parts, self._pictures_part(runner, key, count)]
+      parts.append(measured_parts.features_part(runner, key, last, self._extractor))
+    return [*parts, self._pictures_part(runner, key, [runs[name] for name in names], last)]
 
-  def _pictures_part(self, runner, key, count):
+  def _pictures_part(self, runner, key, runs, count):
     """What the gallery shows and the joint index needs; attacked ones in half precision, to be looked at."""
-    protocol, shown = self.protocol, {alpha: _name(alpha) for alpha in _shown(self.protocol.alphas)}
 
     def compute(batch, left):
       columns = {"measured": batch.y, "restored": batch.restored[:, 0]}
-      for number, (alpha, name) in enumerate(shown.items()):
-        if (name, "sample") not in left:
-          restarts = range(protocol.num_restarts)
-          delta = runner.search(batch, ATTACKS["ifgsm"], alpha, protocol.num_steps, restarts=restarts)
-          left[name, "sample"] = runner.attacked(batch, delta, name)
-        sample = left[name, "sample"]
+      for number, run in enumerate(runs):
+        if (run.name, "sample") not in left:
+          measured_parts.attack_part(runner, key, run, keeps_sample=True).compute(batch, left)
+        sample = left[run.name, "sample"]
         columns[f"attacked_y_{number}"] = sample.attacked_y.astype(np.float16)
         columns[f"attacked_{number}"] = sample.attacked[:, 0].astype(np.float16)
       return devices.gather_examples(columns)
 
     fields = {
-      "shown": list(shown.values()), "num_steps": protocol.num_steps, "num_restarts": protocol.num_restarts,
-      "num_seeds": runner.num_seeds,
+      "shown": [run.name for run in runs], "num_steps": self.protocol.num_steps,
+      "num_restarts": self.protocol.num_restarts, "num_seeds": runner.num_seeds,
     }  # fmt: skip
     return Part("pictures", key | fields, count, compute)
 
-  def _image(self, pair, columns, shown, index, border) -> dict:
+  def _image(self, pair, columns, pictures, index, border) -> dict:
     """One image's numbers, and its pictures kept."""
-    y, restored = shown["measured"][index], shown["restored"][index]
+    y, restored = pictures["measured"][index], pictures["restored"][index]
     attacked = [
       (
-        alpha, np.asarray(shown[f"attacked_y_{number}"][index], np.float32),
-        np.asarray(shown[f"attacked_{number}"][index], np.float32),
+        alpha, np.asarray(pictures[f"attacked_y_{number}"][index], np.float32),
+        np.asarray(pictures[f"attacked_{number}"][index], np.float32),
       )
-      for number, alpha in enumerate(_shown(self.protocol.alphas))
+      for number, alpha in enumerate(shown(self.protocol))
     ]
     self.pictures.append(Pictures(pair.x, y, restored, attacked))
     plain = {name: float(values[index]) for name, values in columns["plain"].items()}
@@ -227,10 +223,10 @@ class Auditor:
       image["border"] = border
       if (scale := scale_of(pair.x.shape, y.shape)) > 1:
         image["bicubic_psnr_y_db"] = psnr_y(np.asarray(bicubic_upsample(y[None], scale))[0].clip(0, 1), pair.x, border)
-    for field, attack in curve_fields().items():
+    for field, attack in curve_fields(self.protocol.norm).items():
       points = [
-        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[_name(alpha, attack)].items()}
-        for alpha in self.protocol.alphas if _name(alpha, attack) in columns
+        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[run_name(alpha, attack)].items()}
+        for alpha in self.protocol.alphas if run_name(alpha, attack) in columns
       ]  # fmt: skip
       if points:
         image[field] = points
@@ -249,7 +245,7 @@ class Auditor:
     found, missing = results.of_columns(columns), []
     if complete and self._extractor and (sets := self._sets(self._extractor, columns.get("features", {}), missing)):
       found |= distributions.compare(sets, self.protocol.num_neighbors, self._extractor)
-    report = summarise(self.restorer, self.protocol, self.images, self.pictures)
+    report = summarise(self.restorer, self.protocol, self.images, self.pictures, self._twice)
     if complete and report["joint_index"]:
       report["joint_index"] |= joint_index_interval(self.pictures, report["joint_index"]["value"])
     report |= {"results": found, "curves": results.curves(columns, [255 * alpha for alpha in self.protocol.alphas])}
@@ -278,16 +274,6 @@ class Auditor:
     reference = features["original"] if self._reference is None else self._programs["reference"]
     features = {name: rows for name, rows in features.items() if len(rows) == len(self.images)}
     return distributions.Sets(**features, reference=reference)
-
-
-def _shown(alphas):
-  """Of which attacks the gallery has pictures: the smallest and the middle one."""
-  return [alphas[index] for index in sorted({0, len(alphas) // 2})]
-
-
-def _name(alpha, attack="ifgsm"):
-  """Of the part of an attack (measured_parts.curve_runs)."""
-  return f"{attack}_{255 * alpha:g}"
 
 
 def _border(restorer, x, y, protocol):

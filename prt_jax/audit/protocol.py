@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from prt_jax.attacks.table import PAPERS
 from prt_jax.errors import UserError
 
 ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
@@ -10,8 +11,8 @@ ALPHAS = tuple(alpha / 255 for alpha in (1, 2, 4, 8, 16, 32))  # paper A, Fig. 7
 @dataclasses.dataclass(frozen=True)
 class Protocol:
   """Attributes:
-  alphas: sup-norm bounds of the attacks, pixels in [0, 1].
-  num_steps: of I-FGSM.
+  alphas: bounds of the attacks, pixels in [0, 1].
+  num_steps: of the papers' attack: I-FGSM, or in L2 paper A's inner search.
   num_strong_steps: of each start of the stronger attack beside it (attacks/table.py); None: a fifth more; 0 = none.
   num_seeds: draws of Z of a stochastic restorer, in attacks and diversity (paper A: 10).
   num_std_seeds: draws for the per-pixel standard deviation; None: num_seeds.
@@ -23,6 +24,7 @@ class Protocol:
   seed: of every random number.
   num_neighbors: k of precision, recall, density and coverage.
   min_images: fewer say nothing of distributions: then these and Frechet distances are left out.
+  norm: what alphas bound: "sup", the largest change of any value; "L2", the root mean square over a measurement.
 
   Example:
     >>> Protocol(alphas=(1 / 255,), num_steps=20).num_seeds
@@ -41,10 +43,13 @@ class Protocol:
   seed: int = 0
   num_neighbors: int = 3
   min_images: int = 50
+  norm: str = "sup"
 
   def __post_init__(self):
     if not self.alphas or not all(0 < alpha <= 1 for alpha in self.alphas):
       raise UserError(f"alphas={self.alphas}: attacks need bounds over 0, at most 1 (pixels in [0, 1])")
+    if self.norm not in PAPERS:
+      raise UserError(f"norm={self.norm} is none of {', '.join(PAPERS)}")
     for name in ("num_steps", "num_seeds", "num_restarts"):
       if getattr(self, name) < 1:
         raise UserError(f"{name}={getattr(self, name)} must be at least 1")

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.stats
 
 from prt_jax import quality_bounds
-from prt_jax.attacks.table import curve_attacks
+from prt_jax.attacks.table import PAPERS, STRONGER, curve_attacks
+from prt_jax.audit.attack_runs import middle
 from prt_jax.audit.protocol import Protocol
 from prt_jax.evaluation import statistics
 from prt_jax.metrics import PSNR_CAP
@@ -19,6 +20,7 @@ from prt_jax.restorers.restorer import Restorer
 OVERSHOOT = 0.5  # beyond black or white that a network has at edges, at most
 FAR_BELOW = 3.0  # dB that even a network trained for looks alone is below bicubic interpolation, at most
 INCONSISTENT = 20.0  # dB
+UNFINISHED = 1.0  # dB that twice its steps gain an attack that has come to its end, at most
 _RANGES = ("measured_range", "restored_range")
 # Beside those that every curve has: of attacks that are judged, and of stochastic restorers.
 _MEANS = ("late_gain_db", "fresh_robustness_db", "w1", "w1_coupled")
@@ -33,7 +35,7 @@ class Pictures:
     original: x, or None.
     measurement: y.
     restored: f(y), the first seed's.
-    attacked: (alpha, y + delta, f(y + delta)) of the smallest I-FGSM attack and the middle one.
+    attacked: (alpha, y + delta, f(y + delta)) of the papers' attack at the smallest bound and the middle one.
 
   Example:
     >>> grey = np.full((8, 8, 3), 0.5, np.float32)
@@ -53,16 +55,19 @@ def scale_of(x: tuple[int, ...], y: tuple[int, ...]) -> int:
   return scale if tuple(x[:2]) == (scale * y[0], scale * y[1]) else 1
 
 
-def curve_fields() -> dict[str, str]:
-  """{field of the report: attack} of the curves over bounds."""
-  own = {"ifgsm": "robustness", "strong_sup": "robustness_strong"}
-  return {own.get(attack, f"robustness_{attack}"): attack for attack in curve_attacks()}
+def curve_fields(norm: str = "sup") -> dict[str, str]:
+  """{field of the report: attack} of the curves over bounds in a norm."""
+  own = {PAPERS[norm]: "robustness", STRONGER[norm]: "robustness_strong"}
+  return {own.get(attack, f"robustness_{attack}"): attack for attack in curve_attacks(norm)}
 
 
 def summarise(
-  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures]
+  restorer: Restorer, protocol: Protocol, images: Sequence[dict], pictures: Sequence[Pictures],
+  twice: Sequence[float] = (),
 ) -> dict:
   """What report.json holds: means over the images, dB averaged as dB; Lipschitz bounds are maxima.
+
+  twice: what twice its steps gained the stronger attack, dB, at the middle bound, of each image that was tried.
 
   A quantity that could not be measured (no original, no degradation) is None. PSNRs count as at most PSNR_CAP. Beside
   the mean of one, NAME, stand NAME_median, NAME_minimum and NAME_num_exact, how many images are at the cap.
@@ -105,7 +110,8 @@ def summarise(
     "per_pixel_std": mean("per_pixel_std"),
     "lipschitz_lower_bound": max(image["lipschitz_lower_bound"] for image in images),
     "joint_index": joint_index(pictures),
-    **{field: curve(field) for field in curve_fields() if field in images[0]},
+    **{field: curve(field) for field in curve_fields(protocol.norm) if field in images[0]},
+    **({"twice_the_steps": _twice(protocol, twice)} if twice else {}),
     "images": list(images),
   }
   floor = consistency_floors(restorer, report, pictures[0])
@@ -145,7 +151,20 @@ def remarks(report: dict) -> list[str]:
   consistency = math.inf if report["consistency_db"] is None else report["consistency_db"]
   if consistency < INCONSISTENT and "residual_over_noise" not in report:
     found.append(f"the restorations, degraded, agree with their measurements to {consistency:.1f} dB alone: {check}")
+  twice = report.get("twice_the_steps")
+  if twice and twice["gain_db"] > UNFINISHED:
+    found.append(
+      "the stronger attack had not come to its end: twice its steps changed the restorations by "
+      f"{twice['gain_db']:.1f} dB more at {255 * twice['alpha']:.3g}/255: raise --num_strong_steps (num_strong_steps)"
+    )
   return found
+
+
+def _twice(protocol, gains):
+  return {
+    "alpha": middle(protocol.alphas), "num_images": len(gains), "gain_db": float(np.mean(gains)),
+    "gain_db_maximum": float(np.max(gains)),
+  }  # fmt: skip
 
 
 def _psnr_statistics(name: str, values: Sequence[float]) -> dict:

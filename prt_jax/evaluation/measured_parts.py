@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from prt_jax.attacks.table import ATTACKS, curve_attacks
+from prt_jax.attacks.table import ATTACKS, STRONGER, curve_attacks
 from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measures import MEASURES, Sample, due
 from prt_jax.evaluation.runner import LATE, Batch, Runner
@@ -29,6 +29,7 @@ _OF_VERSION = (
   "lipschitz_worst_draw", "lipschitz_from_jacobian",
 )  # fmt: skip
 DIRECTION_STEPS = 10  # power iterations for the direction that one of its starts follows
+CURVE_RATE = 0.25  # of the radius: the learning rate of Adam on curves, which suits any radius
 PROGRESS_SECONDS = 20.0
 
 
@@ -71,19 +72,39 @@ class AttackRun(NamedTuple):
 
 
 def curve_runs(
-  alphas: Sequence[float], num_steps: int, count: int, num_restarts: int = 1, num_strong_steps: int | None = None
+  alphas: Sequence[float], num_steps: int, count: int, num_restarts: int = 1, num_strong_steps: int | None = None,
+  *, norm: str = "sup", size: int = 1,
 ) -> list[AttackRun]:
-  """I-FGSM, the stronger attack and whatever else the table has for curves, at each of alphas, in 1/255.
+  """The papers' attack, the stronger one and whatever else the table has for curves, at each of alphas, in 1/255.
 
   num_strong_steps: of the stronger one; None: its share of num_steps; 0 = without it.
-  """
-  attacks = {name: round(share * num_steps) for name, share in curve_attacks().items()}
+  norm: "sup", or "L2": alphas then bound the root mean square over a measurement's `size` values.
+  """  # fmt: skip
+  attacks = {name: round(share * num_steps) for name, share in curve_attacks(norm).items()}
   if num_strong_steps is not None:
-    attacks["strong_sup"] = num_strong_steps
+    attacks[STRONGER[norm]] = num_strong_steps
+  unit = size**0.5 / 255 if norm == "L2" else 1 / 255
+  rate = CURVE_RATE * unit if norm == "L2" else 0.0
   return [
-    AttackRun(f"{attack}_{alpha:g}", attack, alpha / 255, steps, count, 0.0, num_restarts)
+    AttackRun(f"{attack}_{alpha:g}", attack, unit * alpha, steps, count, rate * alpha, num_restarts)
     for alpha in alphas for attack, steps in attacks.items() if steps
   ]  # fmt: skip
+
+
+def training_runs(attack: dict, count: int) -> list[AttackRun]:
+  """The training attack, its random start alone, and the longer search beside it.
+
+  attack: Restorer.training_attack.
+  """
+  eps = attack["eps"]
+  runs = [
+    AttackRun("search", "search", eps, attack["num_steps"], count, attack["learning_rate"]),
+    AttackRun("random", "search", eps, 0, count),
+  ]
+  if examples := attack.get("strong_num_examples", 0):
+    longer = attack["strong_num_steps"], examples, 0.0, attack["strong_num_restarts"], True
+    runs.append(AttackRun("strong", "longer", eps, *longer))
+  return runs
 
 
 def common_key(runner: Runner, data: Any, weights: str) -> dict:

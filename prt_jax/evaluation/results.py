@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from prt_jax.attacks.table import curve_attacks
+from prt_jax.attacks.table import ATTACKS
 from prt_jax.evaluation import statistics
 from prt_jax.evaluation.distributions import SETS
 from prt_jax.evaluation.measures import MEASURES
@@ -87,7 +87,7 @@ def reduced(name: str, values: np.ndarray) -> dict[str, dict]:
 def curves(columns: Columns, alphas: Sequence[float]) -> dict[str, list[dict]]:
   """{attack: a point for each of alphas, in 1/255}: {"alpha" in [0, 1], "results": as of_columns, of the measures}."""
   found = {}
-  for attack in curve_attacks():
+  for attack in ATTACKS:
     points = [
       {"alpha": alpha / 255, "results": {
         full: result for name, values in columns[f"{attack}_{alpha:g}"].items()

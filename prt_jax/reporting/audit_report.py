@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import ATTACKS, PAPERS, STRONGER
 from prt_jax.audit import Pictures
 from prt_jax.io.pictures import eight_bits
 from prt_jax.io.whole_files import write_json, write_whole
@@ -17,6 +17,7 @@ from prt_jax.reporting.evaluation_report import formatted, label
 WINDOW = 160  # pixels of a restoration that the gallery shows, where it changes most
 NUM_WORST = 6  # images in the gallery
 GAIN = 4  # differences are drawn that many times larger
+_BOUND = {"sup": "at most alpha in any value", "L2": "of a root mean square of at most alpha over all its values"}
 _ARITHMETIC = {"highest": "products in float32", "its own": "products as the restorer's own framework computes them"}
 
 
@@ -39,7 +40,7 @@ def _json_ready(value):
 def render(report: dict, pictures: list[Pictures]) -> str:
   """The whole page. report: of audit.summarise; pictures: of its images, in order."""
   order = sorted(range(report["num_images"]), key=lambda index: -report["images"][index]["lipschitz_lower_bound"])
-  results = report.get("results", {})
+  results, norm = report.get("results", {}), report["protocol"]["norm"]
   return page.render(
     "audit.html",
     report={"missing": (), **report},
@@ -48,7 +49,9 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     summary=_summary(report),
     chart=_chart(report),
     attacks=_attacks(report),
-    stronger=ATTACKS["strong_sup"].definition if "robustness_strong" in report else "",
+    papers=ATTACKS[PAPERS[norm]].title,
+    bound=_BOUND[norm],
+    stronger=_stronger(report, ATTACKS[STRONGER[norm]]),
     results=[
       (label(name, result), formatted(name, result["value"]), result["n"], report["definitions"][name])
       for name, result in results.items()
@@ -61,6 +64,20 @@ def render(report: dict, pictures: list[Pictures]) -> str:
     window=WINDOW,
     gain=GAIN,
   )
+
+
+def _stronger(report, attack):
+  """What it is, and what twice its steps gained; "" where it was left out."""
+  if "robustness_strong" not in report:
+    return ""
+  gain = ""
+  if twice := report.get("twice_the_steps"):
+    gain = (
+      f" Twice its steps changed the restorations by {_number(twice['gain_db'])} dB more at "
+      f"{255 * twice['alpha']:.3g}/255, by {_number(twice['gain_db_maximum'])} at most "
+      f"({twice['num_images']} of the images were tried)."
+    )
+  return attack.definition + gain
 
 
 def _kind(report):
@@ -91,7 +108,8 @@ def _summary(report):
     ("Diversity", _number(report["per_pixel_std"]), "Per-pixel standard deviation over draws of Z, in units of white. "
      "0 for a deterministic restorer: it shows one of the images that explain the measurement, always the same."),
   ]
-  middle = report["robustness"][len(report["robustness"]) // 2]
+  points = report.get("robustness_strong", report["robustness"])
+  middle = points[len(points) // 2]
   if "w1" in middle:
     rows.append(("Move of the distribution", f"{middle['w1']:.4f}", "W1, in RMSE, between what the restorer draws for "
       f"a measurement and for the attacked one (at {255 * middle['alpha']:.3g}/255, the same Z, exact assignment); at "
@@ -141,24 +159,23 @@ def _chart(report):
 
 
 def _attacks(report):
-  """(header, rows) of the table of attacks, a row a bound."""
-  header = ["alpha", "input PSNR, dB", "output PSNR, dB", "median", "least", f"at {PSNR_CAP:.0f} dB", "largest K"]
-  rows = [
-    [
-      f"{255 * point['alpha']:.3g}/255", _number(point["input_psnr_db"]),
-      *(_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")),
-      point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"]),
-    ]
-    for point in report["robustness"]
-  ]  # fmt: skip
-  if "w1" in report["robustness"][0]:
-    header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"]
-    for row, point in zip(rows, report["robustness"], strict=True):
-      row += [f"{point[name]:.4f}" for name in ("w1", "w1_coupled")] + [_number(point["fresh_robustness_db"])]
-  if strong := report.get("robustness_strong"):
-    header += ["output PSNR, dB, stronger attack", "its largest K", "gain of its last tenth of steps, dB"]
-    for row, point in zip(rows, strong, strict=True):
-      row += [_number(point[name]) for name in ("output_psnr_db", "lipschitz_worst_draw", "late_gain_db")]
+  """(header, rows) of the table of attacks, a row a bound and attack."""
+  attacks = {"robustness": ATTACKS[PAPERS[report["protocol"]["norm"]]].title, "robustness_strong": "stronger"}
+  attacks = {field: title for field, title in attacks.items() if field in report}
+  draws = ("w1", "w1_coupled") if "w1" in report["robustness"][0] else ()
+  header = ["alpha", "attack", "input PSNR, dB", "output PSNR, dB", "median", "least"]
+  header += [f"at {PSNR_CAP:.0f} dB", "largest K"]
+  header += ["W1, RMSE", "at most", "robustness, dB, fresh noise"] if draws else []
+  header += ["gain of the last tenth of steps, dB"] if "robustness_strong" in report else []
+  rows = []
+  for points in zip(*(report[field] for field in attacks), strict=True):
+    for title, point in zip(attacks.values(), points, strict=True):
+      row = [f"{255 * point['alpha']:.3g}/255", title, _number(point["input_psnr_db"])]
+      row += [_number(point[f"output_psnr_db{end}"]) for end in ("", "_median", "_minimum")]
+      row += [point["output_psnr_db_num_exact"], _number(point["lipschitz_worst_draw"])]
+      row += [*(f"{point[name]:.4f}" for name in draws), _number(point["fresh_robustness_db"])] if draws else []
+      row += [_number(point["late_gain_db"]) if "late_gain_db" in point else ""] if len(attacks) > 1 else []
+      rows.append(row)
   return header, rows
 
 
@@ -166,13 +183,17 @@ def _images(report, order):
   """(header, rows) of the table of images."""
   alphas = report["protocol"]["alphas"]
   middle = len(alphas) // 2
+  attacks = {"robustness": "", "robustness_strong": ", stronger attack"}
+  attacks = {field: title for field, title in attacks.items() if field in report}
   header = [
-    "image", "PSNR-Y, dB", "consistency, dB", f"output PSNR, dB, at {255 * alphas[middle]:.3g}/255", "K, attacks",
+    "image", "PSNR-Y, dB", "consistency, dB",
+    *(f"output PSNR, dB, at {255 * alphas[middle]:.3g}/255{title}" for title in attacks.values()), "K, attacks",
     "K, Jacobian", "std over Z",
   ]  # fmt: skip
   rows = []
   for image in (report["images"][index] for index in order):
-    values = [image["psnr_y_db"], image["consistency_db"], image["robustness"][middle]["output_psnr_db"]]
+    values = [image["psnr_y_db"], image["consistency_db"]]
+    values += [image[field][middle]["output_psnr_db"] for field in attacks]
     values += [image["lipschitz_from_attacks"], image["lipschitz_from_jacobian"], image["per_pixel_std"]]
     rows.append([image["name"], *map(_number, values)])
   return header, rows

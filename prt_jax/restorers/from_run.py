@@ -148,6 +148,13 @@ def run_restorer(game: Game, weights: Weights, name: str) -> Restorer:
     degradation=game.degradation,
     apply_seeds=apply_seeds,
     image_size=game.config.data.image_size,
-    training_attack={name: game.config.attack[name] for name in ("eps", "num_steps", "learning_rate")},
+    training_attack=training_attack(game.config),
     identity=json.dumps({"model": model, "degradation": fields_of(game.config.degradation)}, sort_keys=True),
   )
+
+
+def training_attack(config: ConfigDict) -> dict:
+  """Restorer.training_attack of a run with this config."""
+  attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
+  longer = ("strong_num_examples", "strong_num_steps", "strong_num_restarts")
+  return attack | {name: config.eval[name] for name in longer}

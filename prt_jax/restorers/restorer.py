@@ -39,7 +39,8 @@ class Restorer:
     image_size: side of the square images that it was made for; 0 = any size.
     pixel_range: what it took and returned before it was made one of [0, 1] (ranges.in_range); for reports.
     training_attack: of a run: {"eps", "num_steps", "learning_rate"} of the search that it was, or would be, trained
-      against; measured as well. None: there is none.
+      against; measured as well, and beside it the longer search of an evaluation, {"strong_num_examples",
+      "strong_num_steps", "strong_num_restarts"}. None: there is none.
     unit: relative distance of neighbouring numbers of the type that it computes in: 2^-23 for float32.
     identity: what tells it from other restorers, its weights apart; "" = not known, so that nothing measured of it is
       kept for another time.

@@ -112,6 +112,11 @@ def test_a_stochastic_restorer(y):
   # The same Z on both sides: the noise does not count as a change.
   assert report["lipschitz_lower_bound"] == pytest.approx(2, rel=1e-3)
   assert report["consistency_db"] == pytest.approx(-20 * np.log10(0.05), abs=1)
+  # What either attack does to the distribution stands in the table; the summary's number is the stronger one's.
+  page = render(report, [Pictures(None, y[0], y[0], [])] * 2)
+  for field in ("robustness", "robustness_strong"):
+    assert f'<td class="number">{report[field][1]["w1"]:.4f}</td>' in page
+  assert page.count("W1, RMSE</th>") == 1 and page.count(">stronger</td>") == 2
 
 
 def test_noise_is_compared_with_the_residual(y):
@@ -126,6 +131,51 @@ def test_restarts_keep_the_strongest(y):
   fields = {"alphas": (0.05,), "num_steps": 2, "num_strong_steps": 0, "num_jacobian_steps": 0}
   weak, strong = (audit(wavy, y[:1], num_restarts=number, **fields)["robustness"][0] for number in (1, 4))
   assert strong["output_psnr_db"] <= weak["output_psnr_db"]
+
+
+def test_an_audit_in_l2_finds_the_largest_singular_value_at_every_size(y):
+  """Gains of .25, .375 and .75 a channel: nothing within the bound moves the picture by more than .75 of itself."""
+  gains = jnp.array([0.5, 0.75, 1.5])
+  report = audit(
+    lambda y: gains * y / 2 + 0.2, [y[0], y[1][:6]], alphas=(0.005, 0.02), norm="L2", num_steps=20, num_jacobian_steps=3
+  )
+  strong, papers = report["robustness_strong"], report["robustness"]
+  for point, weaker in zip(strong, papers, strict=True):
+    expected = -20 * np.log10(point["alpha"])
+    assert point["input_psnr_db"] == pytest.approx(expected, abs=1e-3)
+    assert point["output_psnr_db"] == pytest.approx(expected - 20 * np.log10(0.75), abs=0.02)
+    assert weaker["input_psnr_db"] >= expected - 1e-3
+    assert weaker["output_psnr_db"] > point["output_psnr_db"] + 0.5  # Adam's last iterate
+  assert report["curves"].keys() == {"search", "strong_l2"} and report["protocol"]["norm"] == "L2"
+  page = render(report, [Pictures(None, y[0], y[0], [])] * 2)
+  assert "a root mean square of at most alpha" in page and "paper A&#39;s inner search with 20 steps" in page
+  with pytest.raises(UserError, match="norm=l1 is none of sup, L2"):
+    Protocol(norm="l1")
+
+
+def one_after_the_other(y):
+  """A row of pixels moves the picture once the row above has been moved by nine tenths of .1: a row a step at best."""
+  delta = y - 0.5
+  moved = jnp.mean(jnp.abs(delta), (2, 3)) / 0.1
+  gates = jnp.concatenate([jnp.ones_like(moved[:, :1]), jnp.clip(20 * moved[:, :-1] - 17, 0, 1)], 1)
+  return 0.5 + jnp.cumprod(gates, 1)[:, :, None, None] * delta
+
+
+@pytest.mark.parametrize(("num_strong_steps", "ended"), [(3, False), (60, True)])
+def test_twice_the_steps_say_whether_the_stronger_attack_had_ended(num_strong_steps, ended):
+  report = audit(
+    one_after_the_other, np.full((3, 12, 8, 3), 0.5, np.float32), alphas=(0.1,), num_steps=1,
+    num_strong_steps=num_strong_steps, num_jacobian_steps=0,
+  )
+  twice = report["twice_the_steps"]
+  assert (twice["alpha"], twice["num_images"]) == (0.1, 2)
+  assert any("had not come to its end" in remark for remark in report["remarks"]) != ended
+  assert twice["gain_db_maximum"] >= twice["gain_db"]
+  if ended:  # all rows are at their ends
+    assert report["robustness_strong"][0]["output_psnr_db"] == pytest.approx(20, abs=0.1)
+    assert twice["gain_db"] == pytest.approx(0, abs=0.1)
+  pictures = [Pictures(None, np.zeros((12, 8, 3)), np.zeros((12, 8, 3)), [])] * 3
+  assert "(2 of the images were tried)" in render(report, pictures)
 
 
 @pytest.mark.parametrize(

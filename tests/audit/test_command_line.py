@@ -55,8 +55,9 @@ def test_report_of_bicubic(images, tmp_path, capsys):
   assert "http" not in re.sub(r'xmlns(:xlink)?="http://www.w3.org/[^"]+"', "", page)  # nothing is fetched
   assert "LOWER" in page
   printed = capsys.readouterr().out
-  assert "2/2 two: PSNR-Y" in printed
-  assert re.search(r"\d+ s, \d+% of them compiling [1-9]\d* programs", printed)
+  assert re.search(r"2/2 two: PSNR-Y .* under the smallest attack \(\d+\.\d under the stronger\), K", printed)
+  assert "output PSNR, dB, at 16/255, stronger attack" in page
+  assert re.search(r"\d+ s, \d+% of them compiling [1-9]\d* programs for 2 sizes of measurements", printed)
 
 
 def test_a_cpus_convolutions_are_chosen_for_the_restorer(tmp_path, monkeypatch):

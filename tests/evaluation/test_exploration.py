@@ -63,6 +63,13 @@ def test_the_input_psnr_holds_for_a_noisy_measurement():
   assert np.all(psnr(blind[1:], y.repeat(2, 0)) >= 30 - 1e-3)
 
 
+def test_the_farthest_of_a_linear_restorer_is_along_its_singular_direction():
+  gains = jnp.array([0.2, 0.5, 0.9])
+  delta, found = explore(lambda y, z: gains * y, Y, None, jax.random.key(0), num_outputs=2, num_steps=30)
+  np.testing.assert_allclose(jnp.linalg.norm(found[1] - found[0]), 0.9 * radius((16, 16, 3), 30.0), rtol=1e-3)
+  assert np.sum(delta[1, ..., 2] ** 2) > 0.999 * np.sum(delta[1] ** 2)
+
+
 def test_each_output_is_far_from_all_before_it():
   _, found = explore(erratic, Y, None, jax.random.key(1), num_outputs=4, num_steps=40)
   distances = pairwise_distances(found)

@@ -85,6 +85,7 @@ def test_an_audit_makes_an_entry():
   [
     ({"protocol__num_steps": 20}, "another protocol: num_steps is 20, the board's 50: audit with --alphas=1,4,16"),
     ({"protocol__num_strong_steps": 0}, "num_strong_steps is 0, the board's 60"),
+    ({"protocol__norm": "L2"}, "bounded in L2, the board's in the sup norm"),
     ({"protocol__alphas": [1 / 255, 8 / 255, 16 / 255]}, "alphas_255 is [1, 8, 16], the board's [1, 4, 16]"),
     ({"run__crop": 0}, "crop is 0, the board's 96"),
     ({"run__degradation": "bicubic_matlab"}, "degradation is bicubic_matlab, the board's bicubic"),

@@ -43,11 +43,24 @@ def test_only_what_answers_the_measurement_is_steered(monkeypatch):
   assert found["accuracy_on_restorations"]["value"] == pytest.approx(5 / 6)
   # 1/255 = .004 turns none (.008 are needed), 16/255 = .063 turns all.
   assert [own["attack"]["value"] for own in found["bounds"].values()] == [0, 1]
-  assert found["bounds"]["16"]["rates"][1] == {"target": 1, "before": 0.5, "after": 1.0}
+  assert [own["strong"]["value"] for own in found["bounds"].values()] == [0, 1]
+  assert found["bounds"]["16"]["rates"][1] == {"target": 1, "before": 0.5, "after": 1.0, "strong_after": 1.0}
   # The classifier sees nothing of the pasted rows, and random signs cancel out.
-  assert found["bounds"]["16"]["held"]["value"] == 0 and found["bounds"]["16"]["random"]["value"] == 0
+  assert not any(found["bounds"]["16"][kind]["value"] for kind in ("held", "strong_held", "random"))
   deaf = decisions.measure(restorer(1e-3), lambda x: classify(x) + jnp.array([-1.0, 0]), faces(), labels, (16,))
   assert deaf["bounds"]["16"]["attack"]["value"] == 0
+
+
+def test_the_stronger_attack_turns_what_the_papers_does_not():
+  """The way to the other class is uphill to .7 at a third of the bound, through a valley, and up to 1.9 at its end."""
+
+  def hilly(x):
+    t = (x[:, :ROWS].mean((1, 2, 3)) - 0.5) / (16 / 255)
+    return jnp.stack([jnp.ones_like(t), 2 * t * jnp.maximum(t, 0) + 0.5 * jnp.sin(6 * t)], -1)
+
+  grey = np.full((2, 16, 16, 3), 0.5, np.float32)
+  own = decisions.measure(restorer(1.0), hilly, grey, np.array([0, 0]), (16,))["bounds"]["16"]
+  assert (own["attack"]["value"], own["strong"]["value"], own["strong_held"]["value"]) == (0, 1, 0)
 
 
 def test_counts_by_hand():

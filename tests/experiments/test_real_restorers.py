@@ -93,6 +93,12 @@ def test_runs_are_summed_up_in_one_figure(tmp_path):
   real_restorers_summary.main([str(tmp_path / "run"), str(tmp_path / "run"), f"--out={tmp_path}"])
   assert json.loads((tmp_path / "real_restorers.json").read_text())["runs"] == [summary, summary]
   assert (tmp_path / "real_restorers.png").exists()
+  # Drawn anew from what was written, beside a run that knew I-FGSM alone.
+  weak = [{name: value for name, value in point.items() if not name.startswith("strong_")} for point in points]
+  (tmp_path / "old.json").write_text(json.dumps(summary | {"networks": {"imdn": {"points": weak}}}))
+  kept = str(tmp_path / "real_restorers.json")
+  real_restorers_summary.main([kept, str(tmp_path / "old.json"), f"--out={tmp_path}"])
+  assert len(json.loads((tmp_path / "real_restorers.json").read_text())["runs"]) == 3
   assert real_restorers_summary.title(summary) == "Set5, central 128x128, 2 images"
   with pytest.raises(UserError, match="holds no summary"):
     real_restorers_summary.main([str(tmp_path / "absent")])
