@@ -68,6 +68,8 @@ EXCEPTIONS = {
 }
 # Fields of later versions: a report without them has measured nothing that they would have changed.
 LATER = ("eval.curve_", "eval.num_jacobian_steps", "num_strong_steps", "num_std_seeds", "num_neighbors", "min_images")
+# How many draws of Z: of deterministic restorers, which have none, it says nothing.
+DRAWS = ("num_seeds", "num_std_seeds", "attack.num_seeds", "eval.num_std_seeds")
 WORDS = {
   "eval.num_examples": "numbers of examples",
   "attack.eps": "attack radii",
@@ -79,11 +81,14 @@ WORDS = {
 
 def warnings(reports: list[dict]) -> list[str]:
   """One line for each thing that differs between the runs and should not: all of their protocols but EXCEPTIONS."""
-  protocols = [dict(_flat(content["protocol"])) for content in reports]
+  protocols = [
+    {field: value for field, value in _flat(content["protocol"]) if _is_stochastic(content) or field not in DRAWS}
+    for content in reports
+  ]
   compared = {"tasks": [content["task"] for content in reports]}
   for field in dict.fromkeys(field for protocol in protocols for field in protocol):
     values = [protocol.get(field) for protocol in protocols]
-    if field.startswith(LATER):
+    if field.startswith(LATER) or field in DRAWS:
       values = [value for value in values if value is not None]
     if field not in EXCEPTIONS:
       compared[WORDS.get(field, field)] = values
@@ -94,6 +99,10 @@ def warnings(reports: list[dict]) -> list[str]:
     if len(different := list(dict.fromkeys(map(str, values)))) > 1:
       lines.append(f"{what} differ: {', '.join(different)}")
   return lines
+
+
+def _is_stochastic(content: dict) -> bool:
+  return content.get("stochastic", not content["variant"].startswith("deterministic"))
 
 
 def _flat(protocol: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -47,6 +47,15 @@ def test_what_makes_columns_unequal_is_said(tmp_path):
   assert compared["warnings"] == ["data differ: abc, other", "training steps differ: 900, 1000"]
 
 
+def test_draws_of_noise_are_compared_among_those_that_have_any(tmp_path):
+  runs = ("a", "stochastic-robust", 10), ("b", "stochastic-erratic", 2), ("c", "deterministic-erratic", 1)
+  for name, variant, num_seeds in runs:
+    make_report(tmp_path / name, variant, 900, 1.0, attack={"eps": 1.0, "num_seeds": num_seeds})
+  a, b, c = (compare.find(str(tmp_path / name)) for name in "abc")
+  assert compare.compare([a, c])["warnings"] == []
+  assert compare.compare([a, b, c])["warnings"] == ["attack.num_seeds differ: 10, 2"]
+
+
 def test_another_arithmetic_is_said(tmp_path):
   make_report(tmp_path / "a", "stochastic-robust", 900, 1.0, dtype="bfloat16", precision="highest")
   make_report(tmp_path / "b", "stochastic-robust", 900, 1.0, dtype="float32", precision="default")
