@@ -12,7 +12,7 @@ import prt_jax
 
 
 def run_example(value, **names):
-  """Fails where a function's or class's example is missing or gives something else; `names` are those it takes for given."""
+  """Fails where an example is missing or gives something else; `names` are what it takes for given."""
   value = inspect.unwrap(value)
   module = importlib.import_module(value.__module__)
   known = vars(module) | {"prt_jax": prt_jax, "jax": jax, "jnp": jnp, "np": np} | names
