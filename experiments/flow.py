@@ -29,9 +29,10 @@ from prt_jax.config import SCALES
 from prt_jax.data import Dataset, prepare
 from prt_jax.data.evaluation_order import evaluation_rows, padded_rows
 from prt_jax.errors import UserError
-from prt_jax.evaluation import distributions, results
+from prt_jax.evaluation import distributions
 from prt_jax.evaluation.measured_parts import common_key, features_part, fill
 from prt_jax.evaluation.measures import Settings
+from prt_jax.evaluation.results import of_columns
 from prt_jax.evaluation.runner import Runner
 from prt_jax.evaluation.store import Store, digest_of
 from prt_jax.features import make_extractor
@@ -92,23 +93,27 @@ def main(argv: list[str] | None = None) -> None:
     if COLUMNS[column][0] in FLOWS:
       finer = make_restorer(game, nets, column, FINER * args.euler_steps)
       found[column]["euler_psnr_db"] = agreement(config, dataset, restorer, finer)
-  done = {name: steps_done(args.workdir / name) for name in (MEAN, *FLOWS)}
-  protocol = {
-    "scale": args.scale, "smoke": args.smoke, "data": {"train": len(dataset.train), "val": len(dataset.val)},
-    "config": {
-      group: own for group, own in published_config(config).items()
-      if group in ("attack", "data", "degradation", "eval", "model")
-    },
-    "recipe": Recipe()._asdict(), "steps": done, "euler_steps": args.euler_steps,
-    "flows": {name: flow._asdict() for name, flow in FLOWS.items()},
-    "seconds_a_step": {name: seconds_a_step(args.workdir / name) for name in (MEAN, *FLOWS)},
-    "validation_inputs": config.eval.num_examples,
-  }  # fmt: skip
   print(format_table(*table(found)))
   name = f"flow_{args.scale}"
-  write_results(args.out, name, {"columns": found, "protocol": protocol}, time.monotonic() - started)
+  results = {"columns": found, "protocol": make_protocol(config, dataset, args)}
+  write_results(args.out, name, results, time.monotonic() - started)
   restorers = {column: make_restorer(game, nets, column, args.euler_steps) for column in args.columns}
   pictures.save_png(args.workdir / f"{name}_gallery.png", gallery(config, dataset, restorers))
+
+
+def make_protocol(config: ConfigDict, dataset: Dataset, args: argparse.Namespace) -> dict:
+  """What the numbers depend on."""
+  names = (MEAN, *FLOWS)
+  groups = ("attack", "data", "degradation", "eval", "model")
+  return {
+    "scale": args.scale, "smoke": args.smoke, "data": {"train": len(dataset.train), "val": len(dataset.val)},
+    "config": {group: own for group, own in published_config(config).items() if group in groups},
+    "recipe": Recipe()._asdict(), "euler_steps": args.euler_steps,
+    "flows": {name: flow._asdict() for name, flow in FLOWS.items()},
+    "steps": {name: steps_done(args.workdir / name) for name in names},
+    "seconds_a_step": {name: seconds_a_step(args.workdir / name) for name in names},
+    "validation_inputs": config.eval.num_examples,
+  }  # fmt: skip
 
 
 def collected(game: Game, workdir: pathlib.Path) -> Nets:
@@ -152,7 +157,7 @@ def measured(config: ConfigDict, dataset: Dataset, restorer: Restorer, args: arg
       key = common_key(runner, {"fingerprint": dataset.fingerprint, "of": len(dataset.val)}, digest)
       parts = [features_part(runner, key, config.eval.num_examples, extractor)]
     columns = fill(store, parts, load, config.eval.batch_size, {})
-    found = found or {name: own for name, own in results.of_columns(columns).items() if name in SHOWN}
+    found = found or {name: own for name, own in of_columns(columns).items() if name in SHOWN}
     reference = evaluate.reference_features(runner, config, dataset, extractor, {})
     sets = distributions.Sets(**columns["features"], reference=reference)
     compared = distributions.compare(sets, config.eval.num_neighbors, extractor)

@@ -159,14 +159,13 @@ def test_fixed_noise_is_a_function_fresh_noise_varies_and_all_are_consistent(gam
 
 def test_the_command_trains_measures_and_writes(tmp_path, capsys):
   arguments = [f"--workdir={tmp_path / 'flow'}", "--smoke", "--set", f"data.cache_dir={CACHE}"]
-  flow.main([*arguments, "--columns", "pmrf-fixed", "sampler"])
+  flow.main([*arguments, "--columns", "sampler"])
   text = (tmp_path / "flow_smoke" / "results" / "flow_mini.json").read_text()
   found = json.loads(text)
   assert found["protocol"]["steps"] == {"posterior-mean": 2, "from-mean": 2, "from-noise": 2}
-  fixed, sampler = (found["columns"][column] for column in ("pmrf-fixed", "sampler"))
-  assert fixed["per_pixel_std"]["value"] == 0 < sampler["per_pixel_std"]["value"]
-  assert fixed["consistency_db"]["value"] == sampler["consistency_db"]["value"] == 100
-  assert {"frechet", "coverage"} <= fixed["features"]["pixels"].keys() and "w1" in sampler
+  sampler = found["columns"]["sampler"]
+  assert sampler["per_pixel_std"]["value"] > 0 and sampler["consistency_db"]["value"] == 100
+  assert {"frechet", "coverage"} <= sampler["features"]["pixels"].keys() and "w1" in sampler
   assert str(tmp_path) not in text and "robustness_db" in capsys.readouterr().out
   assert (tmp_path / "flow_smoke" / "flow_mini_gallery.png").exists()
   again = flow.load_flow(tmp_path / "flow_smoke", "sampler", {**SMALL, "data.cache_dir": str(CACHE)})
