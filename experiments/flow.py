@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--workdir", type=pathlib.Path, default=WORKDIR, help="of the three nets and what was measured")
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON goes")
   parser.add_argument("--mean_steps", type=int, default=2_500, help="of the posterior mean")
-  parser.add_argument("--steps", type=int, default=8_000, help="of each flow; may be raised")
+  parser.add_argument("--steps", type=int, default=36_000, help="of each flow; may be raised")
   parser.add_argument("--euler_steps", type=int, default=flow_restorers.NUM_STEPS, help="K")
   parser.add_argument("--attacked", type=int, default=0, help="inputs under the training attack; 0 = all, as table1")
   parser.add_argument("--columns", nargs="+", default=list(COLUMNS), choices=list(COLUMNS), help="those to measure")
