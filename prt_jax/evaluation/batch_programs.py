@@ -60,6 +60,8 @@ def gradient(
   return gradient, change, jnp.max(jnp.abs(gradient), range(1, gradient.ndim))
 
 
+# Compiled by itself too, since PyTorch's modules are called untraced: a switch so called is compiled at every call.
+@jax.jit
 def _objective_and_gradient(objective, attacked, restored):
   def total(attacked):
     change = objective_of(objective, attacked, restored)

@@ -12,11 +12,13 @@ import pytest
 from prt_jax.attacks import ifgsm
 from prt_jax.audit import audit
 from prt_jax.errors import UserError
+from prt_jax.evaluation.exploration import explore
 from prt_jax.lipschitz import jacobian_lower_bound
 from prt_jax.restorers.networks.architecture import to_params
 from prt_jax.restorers.networks.torch_layers import conv, pixel_shuffle
 from prt_jax.restorers.restorer import as_restorer, per_channel
 from prt_jax.restorers.torch_adapter import TorchRestorer
+from tests.attacks.test_attacks import compilations
 
 torch = pytest.importorskip("torch", reason="the adapter needs PyTorch: pip install -r requirements-test.txt")
 
@@ -37,6 +39,17 @@ def ported(module):
 @pytest.fixture
 def y():
   return jax.random.uniform(jax.random.key(0), (2, 6, 8, 3))
+
+
+def test_more_steps_compile_nothing_more(module, y):
+  """A module is called untraced, and what is around it must not be compiled at each call."""
+  counts = []
+  for num_steps in (2, 3, 6):
+    with compilations() as compiled:
+      audit(module, y, alphas=(0.1,), num_steps=num_steps, num_strong_steps=num_steps, num_jacobian_steps=num_steps)
+      explore(TorchRestorer(module), y[:1], None, jax.random.key(0), num_outputs=2, num_steps=num_steps)
+    counts.append(len(compiled))
+  assert counts[0] > 0 and counts[2] <= counts[1] < 60, counts
 
 
 def test_outputs_and_gradients_agree(module, ported, y):
