@@ -30,6 +30,7 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
 collect_ignore = ["compiled", "viewer/test_browser.py"]
 
 
+MOST_MAPPINGS = 20_000
 # The files that take minutes, longest first: started last, one of them would run alone on its worker.
 LONG_FILES = (
   "test_loop.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py",
@@ -40,6 +41,16 @@ LONG_FILES = (
 def pytest_collection_modifyitems(items):
   rank = {name: place for place, name in enumerate(LONG_FILES)}
   items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+  """Linux lets a process map 65,530 pieces of memory (vm.max_map_count); a compiled program takes three or more, and a
+  worker that has come to that number dies in whatever it does next."""
+  yield
+  maps = pathlib.Path("/proc/self/maps")
+  if maps.exists() and len(maps.read_text().splitlines()) > MOST_MAPPINGS:
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -93,15 +93,6 @@ def test_pools_agree_ties_included():
   np.testing.assert_allclose(average_pool(x, strided=True), average_pool(x), atol=1e-6)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_is_kept():
-  """JAX 0.12 has died (a segmentation fault) while it serialised one of these programs for the compilation cache."""
-  seconds = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 3600.0)
-  yield
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-
-
 @pytest.fixture(scope="module")
 def world():
   """One tiny inpainting game as computed on a CPU and on a TPU, and their common state and images."""
