@@ -23,6 +23,7 @@ from prt_jax.errors import UserError
 from prt_jax.precision import in_float32
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers import Restorer
+from prt_jax.restorers.from_run import training_attack
 from prt_jax.training import estimator
 from prt_jax.training.gan import Game, init_state
 
@@ -179,6 +180,6 @@ def make_restorer(game: Game, nets: Nets, column: str, num_steps: int = NUM_STEP
     draw_noise=draw if fresh else None,
     degradation=game.degradation,
     image_size=game.config.data.image_size,
-    training_attack={field: game.config.attack[field] for field in ("eps", "num_steps", "learning_rate")},
+    training_attack=training_attack(game.config),
     identity=json.dumps(what | {"degradation": fields_of(game.config.degradation)}, sort_keys=True),
   )

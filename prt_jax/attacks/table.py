@@ -176,6 +176,11 @@ def curve_attacks(norm: str = "sup") -> dict[str, float]:
   return {name: row.curve_steps for name, row in ATTACKS.items() if row.curve_steps and row.norm == norm}
 
 
+def run_name(attack: str, alpha: float) -> str:
+  """Of a row's run at a bound of curves, alpha in 1/255: the name of what is measured and kept of it."""
+  return f"{attack}_{alpha:g}"
+
+
 def better(
   best: tuple[jax.Array, jax.Array] | None, delta: jax.Array, change: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

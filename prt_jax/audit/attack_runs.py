@@ -1,6 +1,6 @@
 """Which attacks an audit runs."""
 
-from prt_jax.attacks.table import PAPERS, STRONGER
+from prt_jax.attacks.table import PAPERS, STRONGER, run_name
 from prt_jax.audit.protocol import Protocol
 from prt_jax.evaluation.measured_parts import AttackRun, curve_runs, training_runs
 
@@ -17,7 +17,7 @@ def attack_runs(protocol: Protocol, training_attack: dict | None, size: int, cou
   runs = curve_runs(
     alphas, protocol.num_steps, count, protocol.num_restarts, protocol.num_strong_steps, norm=protocol.norm, size=size
   )
-  wanted = run_name(middle(protocol.alphas), STRONGER[protocol.norm])
+  wanted = at_bound(middle(protocol.alphas), STRONGER[protocol.norm])
   runs += [
     run._replace(name=TWICE, num_steps=2 * run.num_steps, count=NUM_TWICE) for run in runs if run.name == wanted
   ]
@@ -25,9 +25,9 @@ def attack_runs(protocol: Protocol, training_attack: dict | None, size: int, cou
   return runs + [run for run in own if not (run.beside and without)]
 
 
-def run_name(alpha: float, attack: str) -> str:
-  """Of an attack's run at a bound (measured_parts.curve_runs)."""
-  return f"{attack}_{255 * alpha:g}"
+def at_bound(alpha: float, attack: str) -> str:
+  """The name of an attack's run at one of the protocol's bounds, pixels in [0, 1]."""
+  return run_name(attack, 255 * alpha)
 
 
 def middle(alphas: tuple[float, ...]) -> float:
@@ -38,4 +38,4 @@ def middle(alphas: tuple[float, ...]) -> float:
 def shown(protocol: Protocol) -> dict[float, str]:
   """{bound: run of the papers' attack} that the gallery has pictures of: the smallest and the middle one."""
   alphas = dict.fromkeys((protocol.alphas[0], middle(protocol.alphas)))
-  return {alpha: run_name(alpha, PAPERS[protocol.norm]) for alpha in alphas}
+  return {alpha: at_bound(alpha, PAPERS[protocol.norm]) for alpha in alphas}

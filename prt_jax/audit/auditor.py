@@ -9,7 +9,7 @@ import numpy as np
 
 from prt_jax import devices
 from prt_jax.attacks.table import STRONGER
-from prt_jax.audit.attack_runs import NUM_TWICE, TWICE, attack_runs, middle, run_name, shown
+from prt_jax.audit.attack_runs import NUM_TWICE, TWICE, at_bound, attack_runs, middle, shown
 from prt_jax.audit.protocol import Protocol
 from prt_jax.audit.summary import Pictures, curve_fields, joint_index_interval, scale_of, summarise
 from prt_jax.data.image_pairs import Pair
@@ -157,7 +157,7 @@ class Auditor:
     columns = measured_parts.fill_each(self._store, parts, keys, lambda: runner.begin(x, y, examples))
     pictures = columns.pop("pictures")
     if twice := columns.pop(TWICE, None):
-      strong = columns[run_name(middle(protocol.alphas), STRONGER[protocol.norm])]["output_psnr_db"]
+      strong = columns[at_bound(middle(protocol.alphas), STRONGER[protocol.norm])]["output_psnr_db"]
       self._twice = [*self._twice, *(strong - twice["output_psnr_db"]).tolist()][:NUM_TWICE]
     for part in parts:
       for name, values in columns.get(part.name, {}).items():
@@ -225,8 +225,8 @@ class Auditor:
         image["bicubic_psnr_y_db"] = psnr_y(np.asarray(bicubic_upsample(y[None], scale))[0].clip(0, 1), pair.x, border)
     for field, attack in curve_fields(self.protocol.norm).items():
       points = [
-        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[run_name(alpha, attack)].items()}
-        for alpha in self.protocol.alphas if run_name(alpha, attack) in columns
+        {"alpha": alpha} | {n: float(values[index]) for n, values in columns[at_bound(alpha, attack)].items()}
+        for alpha in self.protocol.alphas if at_bound(alpha, attack) in columns
       ]  # fmt: skip
       if points:
         image[field] = points

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from prt_jax.attacks.table import ATTACKS, STRONGER, curve_attacks
+from prt_jax.attacks.table import ATTACKS, STRONGER, curve_attacks, run_name
 from prt_jax.evaluation.extraction import make_features
 from prt_jax.evaluation.measures import MEASURES, Sample, due
 from prt_jax.evaluation.runner import LATE, Batch, Runner
@@ -86,7 +86,7 @@ def curve_runs(
   unit = size**0.5 / 255 if norm == "L2" else 1 / 255
   rate = CURVE_RATE * unit if norm == "L2" else 0.0
   return [
-    AttackRun(f"{attack}_{alpha:g}", attack, unit * alpha, steps, count, rate * alpha, num_restarts)
+    AttackRun(run_name(attack, alpha), attack, unit * alpha, steps, count, rate * alpha, num_restarts)
     for alpha in alphas for attack, steps in attacks.items() if steps
   ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from prt_jax.attacks.table import ATTACKS
+from prt_jax.attacks.table import ATTACKS, run_name
 from prt_jax.evaluation import statistics
 from prt_jax.evaluation.distributions import SETS
 from prt_jax.evaluation.measures import MEASURES
@@ -90,10 +90,10 @@ def curves(columns: Columns, alphas: Sequence[float]) -> dict[str, list[dict]]:
   for attack in ATTACKS:
     points = [
       {"alpha": alpha / 255, "results": {
-        full: result for name, values in columns[f"{attack}_{alpha:g}"].items()
+        full: result for name, values in columns[run_name(attack, alpha)].items()
         for full, result in reduced(name, values).items()
       }}
-      for alpha in alphas if f"{attack}_{alpha:g}" in columns
+      for alpha in alphas if run_name(attack, alpha) in columns
     ]  # fmt: skip
     if points:
       found[attack] = points
