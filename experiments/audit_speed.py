@@ -1,6 +1,6 @@
 """Seconds of a whole audit beside PyTorch's for its gradient steps alone: python -m experiments.audit_speed --help
 
-The audit is the command's, of IMDN x4 on whole images with I-FGSM at six alphas (--num_strong_steps=0), compilation,
+The audit is the command's, of IMDN x4 with I-FGSM at six alphas (--num_strong_steps=0), compilation,
 measures and report included. PyTorch takes the same steps of the same attack on the same images with the tests'
 independent module, one after the other, on all cores. Alternating; run it from the repository's root.
 """
@@ -19,6 +19,7 @@ from experiments.attack_speed import SCALE, attack_torch, imdn_module
 from experiments.command import run_command
 from experiments.results import FOLDER, format_table, mean_and_spread, write_results
 from prt_jax.audit.protocol import ALPHAS
+from prt_jax.commands import crop_flag
 from prt_jax.data.image_pairs import Reading, bicubic_measure, read_pairs
 
 NUM_STEPS = 50
@@ -29,7 +30,7 @@ def audit_seconds(args) -> tuple[dict[str, float], str]:
   with tempfile.TemporaryDirectory() as folder:
     command = [
       sys.executable, "-m", "prt_jax.audit", "--restorer=imdn", f"--checkpoint={args.checkpoint}", "--mod_crop",
-      f"--input={args.images}", f"--output={folder}", "--num_strong_steps=0",
+      f"--input={args.images}", f"--output={folder}", "--num_strong_steps=0", f"--crop={args.crop}",
     ]  # fmt: skip
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -55,11 +56,13 @@ def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--checkpoint", type=pathlib.Path, required=True, help="IMDN_x4.pth")
   parser.add_argument("--images", type=pathlib.Path, required=True, help="folder of originals, Set5 for one")
+  parser.add_argument("--crop", type=crop_flag.read, default=0, help="of both: as the audit's")
   parser.add_argument("--repeats", type=int, default=1)
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER)
   args = parser.parse_args(argv)
   started = time.monotonic()
-  pairs = list(read_pairs(args.images, Reading(SCALE, mod_crop=True), bicubic_measure(SCALE)))
+  crop = crop_flag.resolve(argparse.Namespace(input=args.images, crop=args.crop, max_images=0), SCALE, None)
+  pairs = list(read_pairs(args.images, Reading(SCALE, mod_crop=True, crop=crop), bicubic_measure(SCALE)))
   times, compiled = {"audit": [], "PyTorch's steps": []}, []
   for _ in range(args.repeats):
     seconds, line = audit_seconds(args)

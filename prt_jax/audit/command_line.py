@@ -57,7 +57,8 @@ def main(argv: list[str]) -> None:
   seconds = time.perf_counter() - start
   sizes = len({picture.measurement.shape for picture in auditor.pictures})
   programs = f"{compiling.programs} programs for {sizes} size{'s' if sizes > 1 else ''} of measurements"
-  print(f"{seconds:.0f} s, {compiling.seconds / seconds:.0%} of them compiling {programs}")
+  advice = "; --crop=common takes one size of all, compiled once" if sizes > 1 else ""
+  print(f"{seconds:.0f} s, {compiling.seconds / seconds:.0%} of them compiling {programs}{advice}")
   for remark in report["remarks"]:
     print(f"remark: {remark}")
   print(f"{output / 'report.json'} and {output / 'report.html'} hold the audit of {restorer.name}")

@@ -32,7 +32,8 @@ def record(arguments: argparse.Namespace, restorer: Restorer, pairs: Sequence[Pa
   Returns:
     {"restorer": --restorer, without folders, "weights": {"file", "sha256"} of --checkpoint or None, "set": the input's
     folder or "the run's own images", "images_sha256": of the originals in 8 bits, in order (None where there are none),
-    "degradation", "scale", "crop", "version": of this package, "hardware": {"processor", "device"}}.
+    "degradation", "scale", "crop": --crop, of common the (rows, columns) that it came to, "version": of this package,
+    "hardware": {"processor", "device"}}.
   """
   originals = [pair.x for pair in pairs if pair.x is not None]
   return {
@@ -42,10 +43,15 @@ def record(arguments: argparse.Namespace, restorer: Restorer, pairs: Sequence[Pa
     "images_sha256": images_digest(originals) if originals else None,
     "degradation": arguments.degradation or ("own" if restorer.image_size else arguments.default_degradation),
     "scale": restorer.scale or arguments.scale or None,
-    "crop": arguments.crop,
+    "crop": arguments.crop if isinstance(arguments.crop, int) else _window(pairs[0]),
     "version": __version__,
     "hardware": {"processor": devices.processor(), "device": devices.describe()},
   }
+
+
+def _window(pair):
+  image = pair.y if pair.x is None else pair.x
+  return list(image.shape[:2])
 
 
 def _weights(checkpoint):

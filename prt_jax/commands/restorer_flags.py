@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.commands import run_images
+from prt_jax.commands import crop_flag, run_images
 from prt_jax.commands.degradation_flag import BICUBICS, Measuring, image_kinds, named_measuring
 from prt_jax.commands.named_restorer import RestorerAction, named_restorer
 from prt_jax.commands.parser import Parser, output_folder
@@ -98,7 +98,7 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
     "--mod_crop", action="store_true", help="cut right and lower edges of originals until the scale divides them; "
     "default: mirror them until it does",
   )
-  parser.add_argument("--crop", type=int, default=0, help="use a central square of so many pixels; 0 = whole images")
+  parser.add_argument("--crop", type=crop_flag.read, default=0, help=crop_flag.HELP)
   parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read, named")
   parser.add_argument(
     "--max_images", type=int, default=0, help="the first so many images; 0 = all, of a run's own eval.num_examples"
@@ -191,8 +191,8 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
   check_seed("--seed", arguments.seed)
   if not arguments.input and not (_workdir(arguments) / "config.json").is_file():
     raise UserError(f"--restorer={arguments.restorer} has no images of its own: --input takes a folder of them")
-  if min((arguments.scale or 1) - 1, arguments.noise_std or 0, arguments.crop, arguments.max_images) < 0:
-    raise UserError("--scale must be at least 1, and --noise_std, --crop and --max_images not negative")
+  if min((arguments.scale or 1) - 1, arguments.noise_std or 0, arguments.max_images) < 0:
+    raise UserError("--scale must be at least 1, and --noise_std and --max_images not negative")
   if arguments.device:
     use_platform(arguments.device)
   restorer = named_restorer(arguments)
@@ -226,7 +226,7 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
     noise_std = measuring.noise_std
     degradation = measuring.degrade and FunctionDegradation(measuring.degrade, measuring.norm)
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
-    reading = Reading(measuring.scale, arguments.mod_crop, arguments.crop)
+    reading = Reading(measuring.scale, arguments.mod_crop, crop_flag.resolve(arguments, measuring.scale, skipped))
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
   if not arguments.input:
     pairs = list(pairs)

@@ -1,6 +1,7 @@
 """Images and their measurements, read from a folder: what the audit and the exploration restore."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import unicodedata
@@ -113,12 +114,13 @@ class Reading:
   Attributes:
     scale: magnification; 1 where the images are measurements themselves.
     mod_crop: cut the right and lower edges until the scale divides the sides; False: mirror them until it does.
-    crop: side in pixels of a central square that is cut out first, where the image is larger; 0 = the whole image.
+    crop: what is cut out of the image's middle first, where it is larger: pixels of a square's side, or (rows,
+      columns); 0 = the whole image.
   """
 
   scale: int
   mod_crop: bool = False
-  crop: int = 0
+  crop: int | tuple[int, int] = 0
 
 
 def read_pairs(
@@ -170,6 +172,19 @@ def read_pairs(
     number += 1
 
 
+def common_window(
+  folder: str | os.PathLike, scale: int, max_images: int = 0, skipped: list[str] | None = None
+) -> tuple[int, int]:
+  """The largest (rows, columns) that fit into each of a folder's first images, readable ones, in multiples of scale.
+
+  Cut to it, they share one size, and so their programs: what is done to them is compiled once. max_images: how many;
+  0 = all. skipped: as in read_images.
+  """
+  sizes = [image.size for _, image, _ in itertools.islice(read_images(folder, skipped), max_images or None)]
+  columns, rows = (min(sides) // scale * scale for sides in zip(*sizes, strict=True)) if sizes else (0, 0)
+  return rows, columns
+
+
 def square_pairs(
   folder: str | os.PathLike,
   image_size: int,
@@ -199,8 +214,9 @@ def bicubic_measure(scale: int) -> Callable[[np.ndarray, int], np.ndarray]:
   return measure
 
 
-def _central(image, side):
-  """The middle of [H,W,...]."""
-  rows, columns = (min(side, length) for length in image.shape[:2])
+def _central(image, crop):
+  """The middle of [H,W,...]; crop: as of Reading."""
+  window = (crop, crop) if isinstance(crop, int) else crop
+  rows, columns = map(min, window, image.shape)
   top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
   return image[top : top + rows, left : left + columns]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,6 +59,24 @@ def test_report_of_bicubic(images, tmp_path, capsys):
   assert re.search(r"2/2 two: PSNR-Y .* under the smallest attack \(\d+\.\d under the stronger\), K", printed)
   assert "output PSNR, dB, at 16/255, stronger attack" in page
   assert re.search(r"\d+ s, \d+% of them compiling [1-9]\d* programs for 2 sizes of measurements", printed)
+
+
+def test_images_of_several_sizes_cut_to_what_all_have_are_compiled_once(images, tmp_path, capsys):
+  """Their numbers are those of the window alone; the second image compiles nothing that the first has not."""
+  report = run(images, tmp_path / "common", "--crop=common")
+  printed = capsys.readouterr().out
+  assert "of each image the central 64x64 pixels" in printed and report["run"]["crop"] == [64, 64]
+  assert re.search(r"compiling [1-9]\d* programs for 1 size of measurements$", printed, re.MULTILINE)
+  assert report["images"] == run(images, tmp_path / "square", "--crop=64")["images"]
+  capsys.readouterr()
+  programs = []
+  for which in ("--max_images=1", "--max_images=2"):
+    jax.clear_caches()
+    run(images, tmp_path / which, "--crop=common", which)
+    programs.append(int(re.search(r"compiling (\d+) programs", capsys.readouterr().out)[1]))
+  assert programs[1] <= programs[0]
+  with pytest.raises(UserError, match="--crop: half is none of: the pixels of a side, 0"):
+    run(images, tmp_path / "out", "--crop=half")
 
 
 def test_a_cpus_convolutions_are_chosen_for_the_restorer(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prt_jax.data.image_pairs import Reading, bicubic_measure, image_files, read_pairs, square_pairs
+from prt_jax.data.image_pairs import Reading, bicubic_measure, common_window, image_files, read_pairs, square_pairs
 from prt_jax.errors import UserError
 from prt_jax.restorers.bicubic import bicubic_downsample
 
@@ -63,6 +63,19 @@ def test_a_crop_is_central(folder):
     list(read_pairs(folder, Reading(4, mod_crop=True, crop=crop), bicubic_measure(4)))[1].x for crop in (0, 72)
   )
   np.testing.assert_array_equal(cut, whole[4:76, 12:84])
+
+
+def test_a_common_window_is_the_largest_that_all_images_have(tmp_path):
+  """A wide image, a high one, and one that is to be turned: 80 of 83 rows and 64 of 66 columns at x4; all at x1."""
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  for name, size, form in (("wide", (100, 83), {}), ("high", (66, 120), {}), ("turned", (90, 70), {"exif": exif})):
+    Image.new("RGB", size).save(tmp_path / f"{name}.png", **form)
+  assert common_window(tmp_path, 4) == (80, 64)
+  assert common_window(tmp_path, 1) == (83, 66)
+  assert common_window(tmp_path, 4, max_images=2) == (88, 64)  # by name: high, turned
+  pairs = read_pairs(tmp_path, Reading(4, crop=common_window(tmp_path, 4)), bicubic_measure(4))
+  assert {(pair.x.shape, pair.y.shape, pair.size) for pair in pairs} == {((80, 64, 3), (20, 16, 3), None)}
 
 
 def test_measurements_alone_have_no_original(folder):
