@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     "torch_threads": torch.get_num_threads(), "repeats": args.repeats,
   }  # fmt: skip
   content = {"times": summary, "compiled": compiled, "protocol": protocol}
-  write_results(args.out, "audit_speed", content, time.monotonic() - started)
+  name = "audit_speed" if args.crop == 0 else f"audit_speed_{args.crop}"
+  write_results(args.out, name, content, time.monotonic() - started)
 
 
 if __name__ == "__main__":
