@@ -27,10 +27,12 @@ def test_the_attack_stays_in_the_intervals(picture, tmp_path, capsys):
   report = json.loads((tmp_path / "certificate.json").read_text())
   small, large = report["images"][0]["radii"]
   for row in (small, large):
-    assert 0 < row["attacked"] < row["reach"] and row["held"] == 1
+    assert 0 < row["attacked"] < row["reach"] and 0 < row["attacked_strong"] < row["reach"] and row["held"] == 1
   assert small["reach"] < large["reach"] and small["attacked"] < large["attacked"]
   # Interpolation is linear: its median moves as it does itself, but for clipping and the samples.
   assert large["attacked"] == pytest.approx(large["restorer_attacked"], rel=0.1)
+  # In ten steps the search is not there yet; the stronger attack begins along the steepest direction.
+  assert large["restorer_attacked_strong"] > large["restorer_attacked"]
   assert report["sigma"] == 0.1 and report["num_samples"] == 400 and "100.00% of the pixels" in capsys.readouterr().out
 
 
