@@ -153,11 +153,13 @@ class _Untraced:
 
 
 def _without_params(function: Callable, takes_noise: bool) -> Callable[[Any, jax.Array, Any], jax.Array]:
-  """apply(params, y, z) of a function of y, or of (y, z)."""
+  """apply(params, y, z) of a function of y, or of (y, z); of one that computes in half precision in float32."""
 
   def apply(params, y, z):
     del params
-    return function(y, z) if takes_noise else function(y)
+    x = function(y, z) if takes_noise else function(y)
+    # An attack's gradients would overflow in 16 bits.
+    return x.astype(jnp.float32) if getattr(x, "dtype", None) in (jnp.float16, jnp.bfloat16) else x
 
   return apply
 
@@ -175,7 +177,8 @@ def as_restorer(
       Noise goes to a function with draw_noise alone, as its second argument.
 
   Raises:
-    UserError: no callable; a class; a function that needs z without draw_noise, or has no place for z with it.
+    UserError: no callable; a class; a function that needs z without draw_noise, or has no place for z with it; a
+      draw_noise of other arguments.
 
   Example:
     >>> restorer = as_restorer(lambda y: y.repeat(2, 1).repeat(2, 2), name="nearest")
@@ -209,6 +212,11 @@ def as_restorer(
     )
   if draw_noise is not None and possible < 2:
     raise UserError(f"{name} takes y alone: leave draw_noise out, or let it take (y, z)")
+  if draw_noise is not None and not _fits(draw_noise, 3):
+    raise UserError(
+      "draw_noise must take three arguments, (keys [B], the shape (h,w,3) of a measurement, S), and give z with leaves "
+      "[S, B, ...]"
+    )
   if is_module:
     from prt_jax.restorers.torch_adapter import TorchRestorer
 
@@ -242,6 +250,12 @@ def per_channel(function: Any) -> Restorer:
     return jnp.moveaxis(x.reshape(batch, channels, *x.shape[1:3]), 1, -1)
 
   return dataclasses.replace(grey, apply=apply)
+
+
+def _fits(function, count) -> bool:
+  """Whether a function can be called with so many positional arguments."""
+  needed, possible = _positional_arguments(function)
+  return needed <= count <= possible
 
 
 def _positional_arguments(function) -> tuple[int, float]:

@@ -216,6 +216,13 @@ def test_bad_arguments_are_named(arguments, part, y):
     audit(upsample, **{"y": y, **QUICK, **arguments})
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_restorer_in_half_precision_is_audited(y, dtype):
+  """Three tenths of y: the slope, but for the steps of its 16 bits; attacks' gradients do not overflow."""
+  report = audit(lambda y: (0.3 * y).astype(dtype), y, alphas=(16 / 255,), num_steps=3, num_jacobian_steps=3)
+  assert report["images"][0]["lipschitz_from_attacks"] == pytest.approx(0.3, rel=0.05)
+
+
 def test_a_constant_restorer_is_robust(y):
   report = audit(lambda y: jnp.ones_like(y) / 2, y, **QUICK)
   assert report["lipschitz_lower_bound"] == 0

@@ -177,6 +177,8 @@ def test_an_optional_second_argument_by_the_command(tmp_path, monkeypatch):
     (lambda y, z: y, None, "<lambda> needs 2 arguments: .* give draw_noise"),
     (lambda y, z, gain: y, lambda *_: None, "<lambda> needs 3 arguments"),
     (lambda y: y, lambda *_: None, "<lambda> takes y alone"),
+    (lambda y, z: y, lambda key, shape: None, "draw_noise must take three arguments"),
+    (lambda y, z: y, lambda key, shape, count, extra: None, "draw_noise must take three arguments"),
     (lambda: with_default, None, "<lambda> takes no argument: give what it returns"),
     (Gain, None, "Gain is a class: give an object of it"),
     (3, None, "3 is no restorer"),
