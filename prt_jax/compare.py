@@ -33,8 +33,8 @@ def find(run: str) -> dict:
     )
   if "restorer" in content:
     content |= {
-      "run": str(folder), "variant": content["restorer"], "task": f"audit of {content['num_images']} images", "step": 0,
-      "published": {"source": "", "values": {}},
+      "run": str(folder), "made": content.get("run", {}), "variant": content["restorer"], "step": 0,
+      "task": f"audit of {content['num_images']} images", "published": {"source": "", "values": {}},
     }  # fmt: skip
   try:
     alone = compare([content])
@@ -67,7 +67,13 @@ EXCEPTIONS = {
   "version": "of what is kept of a measurement: what it means has stayed",
 }
 # Fields of later versions: a report without them has measured nothing that they would have changed.
-LATER = ("eval.curve_", "eval.num_jacobian_steps", "num_strong_steps", "num_std_seeds", "num_neighbors", "min_images")
+LATER = (
+  "eval.curve_", "eval.num_jacobian_steps", "num_strong_steps", "num_std_seeds", "num_neighbors", "min_images",
+  "measuring_weights",
+)  # fmt: skip
+# Of how an audit was made, audit.record: what else its numbers depend on.
+MADE = {"set": "sets of pictures", "images_sha256": "pictures", "degradation": "degradations", "scale": "scales",
+        "crop": "crops"}  # fmt: skip
 # How many draws of Z: of deterministic restorers, which have none, it says nothing.
 DRAWS = ("num_seeds", "num_std_seeds", "attack.num_seeds", "eval.num_std_seeds")
 WORDS = {
@@ -76,11 +82,13 @@ WORDS = {
   "attack.num_steps": "attack steps",
   "dtype": "types that the nets compute in",
   "precision": "precisions of products",
+  "measuring_weights": "weights of the features or of the LPIPS-style distance",
 }
 
 
 def warnings(reports: list[dict]) -> list[str]:
-  """One line for each thing that differs between the runs and should not: all of their protocols but EXCEPTIONS."""
+  """One line for each thing that differs between the runs and should not: all of their protocols but EXCEPTIONS, and
+  what audits were made of."""
   protocols = [
     {field: value for field, value in _flat(content["protocol"]) if _is_stochastic(content) or field not in DRAWS}
     for content in reports
@@ -92,6 +100,8 @@ def warnings(reports: list[dict]) -> list[str]:
       values = [value for value in values if value is not None]
     if field not in EXCEPTIONS:
       compared[WORDS.get(field, field)] = values
+  for field, what in MADE.items():  # unknown of an evaluation, of an audit in Python, and of older reports
+    compared[what] = [content["made"][field] for content in reports if field in content.get("made", {})]
   compared["features"] = [content["results"].get("frechet", {}).get("label") for content in reports]
   compared["training steps"] = [content["step"] for content in reports]
   lines = []

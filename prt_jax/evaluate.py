@@ -250,6 +250,7 @@ def make_protocol(
   protocol = {
     "data": dataset.fingerprint,
     "weights": digest_of((weights, extractor and extractor.params, lpips_params)),
+    "measuring_weights": digest_of((extractor and extractor.params, lpips_params)),
     "eval": fields,
     "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
     "degradation": fields_of(config.degradation),

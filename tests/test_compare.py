@@ -56,6 +56,33 @@ def test_draws_of_noise_are_compared_among_those_that_have_any(tmp_path):
   assert compare.compare([a, b, c])["warnings"] == ["attack.num_seeds differ: 10, 2"]
 
 
+def test_other_weights_of_the_features_are_said(tmp_path):
+  """Unknown of an older report, whose "weights" were of the run and of all that measured it."""
+  for name, more in (("a", {"measuring_weights": "1"}), ("b", {"measuring_weights": "2"}), ("old", {})):
+    make_report(tmp_path / name, "stochastic-robust", 900, 1.0, weights=name, **more)
+  a, b, old = (compare.find(str(tmp_path / name)) for name in ("a", "b", "old"))
+  assert compare.compare([a, b])["warnings"] == ["weights of the features or of the LPIPS-style distance differ: 1, 2"]
+  assert compare.compare([a, old])["warnings"] == []
+
+
+def test_audits_of_other_pictures_are_said(tmp_path):
+  """By their pixels, set, degradation, scale and crop; of an audit in Python nothing is known."""
+  made = {"set": "Set5", "images_sha256": "1", "degradation": "bicubic", "scale": 4, "crop": 0, "version": "1"}
+  others = {"set": "Set14", "images_sha256": "2", "degradation": "blur:1", "scale": 2, "crop": [64, 80]}
+  audits = {"a": {"run": made}, "b": {"run": made | others}, "python": {}}
+  for name, more in audits.items():
+    results = {"robustness_db": {"value": 1.0, "n": 3, "interval": [0, 2]}}
+    report = {"restorer": name, "num_images": 3, "stochastic": False, "results": results, "protocol": {"seed": 0}}
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "report.json").write_text(json.dumps(report | more))
+  a, b, python = (compare.find(str(tmp_path / name)) for name in audits)
+  assert compare.compare([a, b])["warnings"] == [
+    "sets of pictures differ: Set5, Set14", "pictures differ: 1, 2", "degradations differ: bicubic, blur:1",
+    "scales differ: 4, 2", "crops differ: 0, [64, 80]",
+  ]  # fmt: skip
+  assert compare.compare([a, python])["warnings"] == compare.compare([a, a])["warnings"] == []
+
+
 def test_another_arithmetic_is_said(tmp_path):
   make_report(tmp_path / "a", "stochastic-robust", 900, 1.0, dtype="bfloat16", precision="highest")
   make_report(tmp_path / "b", "stochastic-robust", 900, 1.0, dtype="float32", precision="default")

@@ -112,10 +112,11 @@ class Auditor:
   """
 
   def __init__(
-    self, restorer: Restorer, protocol: Protocol, *, extractor: Extractor | None = None,
+    self, restorer: Restorer, protocol: Protocol, *, extractor: Extractor | None = None, lpips: dict | None = None,
     reference: Sequence[np.ndarray] | None = None, store: Store | None = None,
   ):
     self.restorer, self.protocol, self._extractor, self._reference = restorer, protocol, extractor, reference
+    self._lpips = lpips  # SqueezeNet's weights, for the LPIPS-style distance
     # What cannot be told from a later self is not kept.
     self._store = store if store and restorer.identity else Store(None)
     self._weights = digest_of(restorer.params) if restorer.identity else ""
@@ -146,10 +147,10 @@ class Auditor:
     size = getattr(self.restorer.degradation, "psnr_size", math.prod(shape))
     runner = Runner(
       self.restorer, protocol.num_seeds if self.restorer.stochastic else 1,
-      Settings(size, border, protocol.noise_std**2 or None), protocol.seed, where, self._programs,
+      Settings(size, border, protocol.noise_std**2 or None, self._lpips), protocol.seed, where, self._programs,
     )
     key = measured_parts.common_key(runner, "images", self._weights)
-    parts = self._parts(runner, key, size, first := int(places[0]), len(mine))
+    parts = self._parts(runner, key, size, first := int(places[0]), len(mine), has_original=x is not None)
     keys = [
       {"original": digest_of(pair.x), "measurement": digest_of(pair.y), "example": int(index)}
       for pair, index in zip(mine, examples, strict=False)
@@ -170,7 +171,9 @@ class Auditor:
   def _measurement_shape(self, x):
     return self.restorer.degradation.clean(x[:1]).shape[1:]
 
-  def _parts(self, runner: Runner, key: dict, size: int, first: int, count: int) -> list[Part]:
+  def _parts(
+    self, runner: Runner, key: dict, size: int, first: int, count: int, *, has_original: bool
+  ) -> list[Part]:
     """What is measured of so many images, from the first of that place on."""
     protocol, names, last = self.protocol, shown(self.protocol).values(), first + count
     runs = {run.name: run for run in attack_runs(protocol, self.restorer.training_attack, size, last)}
@@ -181,6 +184,8 @@ class Auditor:
     ]  # fmt: skip
     if protocol.num_jacobian_steps:
       parts.append(measured_parts.jacobian_part(runner, key, last, protocol.num_jacobian_steps))
+    if self._lpips and has_original:
+      parts.append(measured_parts.lpips_part(runner, key, last))
     if self._extractor:
       parts.append(measured_parts.features_part(runner, key, last, self._extractor))
     return [*parts, self._pictures_part(runner, key, [runs[name] for name in names], last)]

@@ -1,5 +1,6 @@
 """The command line of the audit: python -m prt_jax.audit --restorer=NAME --input=DIR --output=DIR [...]"""
 
+import argparse
 import dataclasses
 import pathlib
 import time
@@ -13,9 +14,11 @@ from prt_jax.commands.compile_time import CompileTime
 from prt_jax.commands.parser import Parser
 from prt_jax.data.image_files import describe_skipped
 from prt_jax.errors import UserError
+from prt_jax.evaluate import load_networks
 from prt_jax.evaluation.store import Store
-from prt_jax.features.extractors import make_extractor
+from prt_jax.features.extractors import Extractor, make_extractor
 from prt_jax.reporting.audit_report import write_report
+from prt_jax.restorers.from_run import read_config
 
 _DESCRIPTION = """How far can a restorer be trusted? Distortion, consistency, robustness, Lipschitz bounds, diversity.
 
@@ -28,9 +31,7 @@ def main(argv: list[str]) -> None:
   restorer_flags.use_all_cores(arguments)
   start, compiling = time.perf_counter(), CompileTime()
   protocol = _protocol(arguments)
-  extractor = None
-  if arguments.feature_extractor != "none":
-    extractor = make_extractor(arguments, pathlib.Path("~/.cache/prt_jax").expanduser())
+  extractor, lpips, missing = _networks(arguments)
   restorer, pairs, noise_std, skipped, _ = restorer_flags.load(arguments)
   output = restorer_flags.output(arguments)
   protocol = dataclasses.replace(protocol, noise_std=noise_std)
@@ -40,13 +41,13 @@ def main(argv: list[str]) -> None:
     # Measured with the batch, as an evaluation does.
     pairs = [dataclasses.replace(pair, y=None) for pair in pairs]
   auditor = Auditor(
-    restorer, protocol, extractor=extractor, reference=restorer_flags.reference(arguments, restorer),
-    store=Store(output / "columns"),
+    restorer, protocol, extractor=extractor, lpips=lpips, store=Store(output / "columns"),
+    reference=restorer_flags.reference(arguments, restorer),
   )
   for done, image in enumerate(auditor.audit(pairs), start=1):
     # Written after every image, so that a run that is stopped leaves what it has measured.
     report = auditor.report(complete=done == len(pairs))
-    report["run"] = made
+    report["run"], report["missing"] = made, missing + report["missing"]
     if done == len(pairs):
       made["seconds_an_image"] = seconds_an_image(restorer, measurement)
     if skipped:
@@ -83,9 +84,9 @@ def _parser() -> Parser:
     f"tried on the first {NUM_TWICE} images at the middle bound: what that gains is reported",
   )
   parser.add_argument(
-    "--feature_extractor", default="pixels",
+    "--feature_extractor",
     help="features of Frechet distance, precision, recall, density and coverage: pixels, squeezenet, inception, "
-    "inception_piq, package.module:NAME, or none; default %(default)s",
+    "inception_piq, package.module:NAME, or none; default pixels, of a run's own images that of its evaluation",
   )
   parser.add_argument("--feature_weights", default="", help="the extractor's file; inception is downloaded without")
   parser.add_argument(
@@ -115,6 +116,20 @@ def _protocol(arguments) -> Protocol:
     given["alphas"] = _alphas(arguments.alphas)
   own = run_images.own_protocol(pathlib.Path(arguments.restorer).expanduser()) if not arguments.input else {}
   return Protocol(**own | given)
+
+
+def _networks(arguments) -> tuple[Extractor | None, dict | None, list[str]]:
+  """evaluate.load_networks of the flags; of a run's own images without them those of its evaluation."""
+  workdir = pathlib.Path(arguments.restorer).expanduser()
+  if arguments.feature_extractor is None and not arguments.input and (workdir / "config.json").is_file():
+    config = read_config(workdir)
+    config.eval.feature_weights = arguments.feature_weights or config.eval.feature_weights
+    return load_networks(config)
+  name = arguments.feature_extractor or "pixels"
+  if name == "none":
+    return None, None, []
+  flags = argparse.Namespace(feature_extractor=name, feature_weights=arguments.feature_weights)
+  return make_extractor(flags, pathlib.Path("~/.cache/prt_jax").expanduser()), None, []
 
 
 def _alphas(text: str) -> tuple[float, ...]:

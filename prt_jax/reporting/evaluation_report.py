@@ -213,6 +213,8 @@ def _same(saved: dict, protocol: dict) -> bool:
   if "version" not in saved:
     protocol = {name: protocol.get(name) for name in saved}
     protocol["eval"] = {name: protocol["eval"].get(name) for name in saved["eval"]} if protocol["eval"] else {}
+  elif "measuring_weights" not in saved:  # which "weights" was of as well
+    protocol = {name: value for name, value in protocol.items() if name != "measuring_weights"}
   return saved == json.loads(json.dumps(protocol))  # JSON makes lists of tuples
 
 

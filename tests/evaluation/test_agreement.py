@@ -12,6 +12,7 @@ from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
 from tests import tiny
 from tests.conftest import CACHE
+from tests.features.test_squeezenet import random_arrays
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,12 @@ def both(photographs, tmp_path_factory):
   config.data.update(path=str(photographs), cache_dir=str(CACHE))
   config.degradation.noise_std = 0.02
   config.eval.update(
-    num_examples=8, batch_size=jax.device_count(), feature_extractor="pixels", num_std_seeds=3,
+    num_examples=8, batch_size=jax.device_count(), feature_extractor="squeezenet", num_std_seeds=3,
+    feature_weights=str(workdir.parent / "squeezenet.npz"),
     strong_num_examples=5, strong_num_steps=2, strong_num_restarts=1, curve_num_examples=8, curve_alphas=(4.0,),
     curve_num_steps=2, num_jacobian_steps=1,
   )
+  np.savez(config.eval.feature_weights, **random_arrays())
   claim_workdir(workdir, config)
   checkpoints = Checkpoints(workdir, 1)
   checkpoints.save(init_state(make_game(config)).replace(step=np.int32(8)))
@@ -46,7 +49,7 @@ def test_every_result_of_both_is_the_same(both):
   ours, theirs = evaluation["results"], audit["results"]
   assert ours.keys() == theirs.keys()
   assert {"robustness_db", "output_psnr_db", "lipschitz_max", "lipschitz_worst_draw_max", "consistency_db", "psnr_y_db",
-          "per_pixel_std", "frechet", "recall", "coverage", "density", "sqrt_joint_frechet",
+          "per_pixel_std", "lpips_style", "frechet", "recall", "coverage", "density", "sqrt_joint_frechet",
           "lipschitz_from_jacobian_max", "residual_over_noise", "strong_robustness_db"} <= ours.keys()
   assert ours["strong_robustness_db"]["n"] == 5
   for name, result in ours.items():

@@ -114,6 +114,7 @@ def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(t
   # One with a version has all fields, and they count.
   (tmp_path / "report.json").write_text(json.dumps(SHOWN | {"protocol": new, "results": {}}))
   assert evaluation_report.read(tmp_path, new) is not None
+  assert evaluation_report.read(tmp_path, new | {"measuring_weights": "m"}) is not None  # "weights" was of them, too
   assert evaluation_report.read(tmp_path, new | {"eval": new["eval"] | {"curve_num_examples": 8}}) is None
 
 
