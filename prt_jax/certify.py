@@ -86,7 +86,7 @@ def certify_image(
   """
   runner = Runner(restorer, 1, seed=seed)
   batch = runner.begin(None, np.asarray(y)[None], np.array([index]))
-  y, reference = batch.y[0], batch.restored[0, 0]
+  measured, reference = batch.y[0], batch.restored[0, 0]
   first_z = jax.tree.map(lambda leaf: leaf[0, 0], batch.z)
   key = jax.random.fold_in(jax.random.key(seed), index)
 
@@ -96,8 +96,8 @@ def certify_image(
 
   restore.eager = is_eager(restorer.restore)
   smooth = {"sigma": sigma, "num_samples": num_samples}
-  with in_restorers_code(restorer.restore, y, first_z):
-    certificate = certify(restore, y, key, radii=tuple(radii), confidence=confidence, **smooth)
+  with in_restorers_code(restorer.restore, measured, first_z):
+    certificate = certify(restore, measured, key, radii=tuple(radii), confidence=confidence, **smooth)
     _, direction = runner.singular(batch, DIRECTION_STEPS)
     rows = []
     for radius in radii:
@@ -110,10 +110,10 @@ def certify_image(
           direction=direction if attack.along else None,
         )[0]  # fmt: skip
         # The same noise on both sides: what moves the median is the change.
-        moved = np.median(ordered_samples(restore, y + delta, key, **smooth), axis=0)
+        moved = np.median(ordered_samples(restore, measured + delta, key, **smooth), axis=0)
         row["held"] = min(row["held"], float(certificate.holds(moved, radius)[0]))
         row[f"attacked{suffix}"] = _rms(moved - certificate.median)
-        changed = jnp.clip(restore(y + delta), 0, 1) - jnp.clip(reference, 0, 1)
+        changed = jnp.clip(restore(measured + delta), 0, 1) - jnp.clip(reference, 0, 1)
         row[f"restorer_attacked{suffix}"] = _rms(np.asarray(changed))
       rows.append(row)
   return {"radii": rows}

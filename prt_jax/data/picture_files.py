@@ -24,6 +24,11 @@ _UPRIGHT = {
   2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
   6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
 }  # fmt: skip
+# TIFF's tags of how a file holds its pixels, and its profile's: of the file that was read, not of the picture.
+_LAYOUT = {
+  *range(254, 260), 262, 266, 273, *range(277, 282), 284, 317, 320, *range(322, 326), 330, 338, 339, 347,
+  *range(512, 522), *range(529, 533), 34675,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Form:
   Attributes:
     bits: 8 or 16, of a channel.
     grey: whether it has one channel.
-    exif: its EXIF block, upright; b"" = none.
+    exif: its EXIF block, upright, without TIFF's tags of how a file holds its pixels; b"" = none.
     profile: its ICC profile; None where it has none, or one of another colour space than what is written.
   """
 
@@ -60,6 +65,8 @@ def read_picture(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, For
   if profile is not None and profile[16:20] != _SPACES[grey]:
     profile = None
   exif = image.getexif()
+  for tag in _LAYOUT & exif.keys():
+    del exif[tag]
   form = Form(8 if wide is None else 16, grey, exif.tobytes() if exif else b"", profile)
   if wide is None:
     alpha = alpha_of(image)
@@ -90,9 +97,12 @@ def _wide_pixels(path, image) -> np.ndarray | None:
 
         with tifffile.TiffFile(file) as tiff:
           page = tiff.pages[0]
-          if page.dtype != np.uint16 or page.axes != "YXS" or page.shape[-1] not in (3, 4):
+          if page.dtype != np.uint16 or page.axes not in ("YXS", "SYX"):
             return None
           array = page.asarray()
+          array = np.moveaxis(array, 0, -1) if page.axes == "SYX" else array  # a plane a channel
+        if array.shape[-1] not in (3, 4):
+          return None
       else:
         return None
   except Exception as error:  # Pillow could read it, but these may find more

@@ -49,7 +49,7 @@ def test_sixteen_bits_stay_sixteen_bits(channels, tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("ending", ["png", "tif", "planes.tif"])
 def test_wide_pictures_are_upright(orientation, ending, tmp_path):
   """Pillow turns the same picture of 8 bits: the 16-bit one must come out as that."""
   narrow = np.random.default_rng(1).integers(0, 256, (3, 5, 3), dtype=np.uint8)
@@ -60,7 +60,8 @@ def test_wide_pictures_are_upright(orientation, ending, tmp_path):
   if ending == "png":
     save_picture(path, wide / np.float32(65535), None, Form(16, exif=exif.tobytes()))
   else:
-    tifffile.imwrite(path, wide, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
+    planes = {"data": np.moveaxis(wide, -1, 0), "planarconfig": "separate"} if "planes" in ending else {"data": wide}
+    tifffile.imwrite(path, **planes, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
   seen, _, form = read_picture(path)
   np.testing.assert_allclose(seen, read_picture(tmp_path / "narrow.png")[0], atol=1e-6)
   assert form.bits == 16
@@ -86,6 +87,17 @@ def test_exif_and_a_fitting_profile_are_kept(mode, bits, tmp_path):
     assert written.getexif()[0x010F] == "a camera" and written.getexif().get(274, 1) == 1
     assert written.info.get("icc_profile") == (SRGB if mode.startswith("RGB") else None)  # a grey picture's is another
     assert written.mode == (mode if bits == 8 else {"RGB": "RGB", "L": "I;16"}[mode])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_of_a_tiff_the_camera_is_kept_and_not_how_it_held_its_pixels(bits, tmp_path):
+  wide = np.random.default_rng(1).integers(0, 2**bits, (3, 5, 3)).astype(f"uint{bits}")
+  tifffile.imwrite(tmp_path / "a.tif", wide, photometric="rgb", extratags=[(271, "s", 0, "a camera", True)], software="", metadata=None)
+  seen, alpha, form = read_picture(tmp_path / "a.tif")
+  save_picture(tmp_path / "b.png", seen, alpha, form)
+  with Image.open(tmp_path / "b.png") as written:
+    # Beside the camera, resolutions and the like at most: no widths, strips and offsets (TIFF 6.0).
+    assert dict(written.getexif())[271] == "a camera" and written.getexif().keys() <= {271, 282, 283, 296, 305}
 
 
 def test_grey_is_the_luma_of_what_is_restored(tmp_path):
