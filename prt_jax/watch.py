@@ -123,6 +123,7 @@ class Evaluation:
     self._rows, self._reference = evaluation_rows(self.dataset.val, count), None
 
   def __call__(self, state: TrainState, is_stopping: Callable[[], bool]) -> dict[str, float] | None:
+    """{measure: value} of a state; None where it is stopped or fails."""
     try:
       found = self._measure(state, is_stopping)
     except _Stopped:

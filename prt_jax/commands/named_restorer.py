@@ -15,6 +15,7 @@ class RestorerAction(argparse.Action):
   """Keeps the value; help prints what there is, and ends, as --help does."""
 
   def __call__(self, parser, namespace, values, option_string=None):
+    """argparse's."""
     if values == "help":
       print(describe_restorers())
       parser.exit()

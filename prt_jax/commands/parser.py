@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
     return parsed
 
   def error(self, message: str) -> NoReturn:
+    """argparse's: as a UserError, where that would end the process."""
     raise UserError(f"{message}; {self.prog} --help lists the flags")
 
 

@@ -57,6 +57,7 @@ class ResidualBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    """[B,h,w,C] -> [B,h,w,features], of half the sides where it pools; both in their blocks."""
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform, "block": self.block}
     in_features = x.shape[-1] // math.prod(self.block)
     residual = Conv(min(in_features, self.features), **common)(leaky_relu(x))

@@ -35,6 +35,7 @@ class DoubleConv(nn.Module):
   num_seeds: int | None
 
   def setup(self) -> None:
+    """Flax's: the layers."""
     conv = {"use_bias": False, "kernel_init": self.kernel_init, "platform": self.platform}
     conv["block"] = blocks.SQUARE if self.in_blocks else blocks.PIXEL
     norm = {"momentum": 0.9, "epsilon": 1e-5, "axis_name": self.axis_name}
@@ -101,6 +102,7 @@ class UNet(nn.Module):
   num_seeds: int | None = None
 
   def setup(self) -> None:
+    """Flax's: the levels."""
     common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "platform": self.platform}
     levels = [*range(LEVELS + 1), *reversed(range(LEVELS))]  # the stem, Down blocks, Up blocks
     # The stem and what it begins see one example a measurement, all that follows one a draw of the noise.

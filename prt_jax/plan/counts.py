@@ -22,12 +22,15 @@ class Affine(NamedTuple):
   per_example: int = 0
 
   def __call__(self, batch_size: int) -> int:
+    """The count at a batch size."""
     return self.fixed + self.per_example * batch_size
 
   def plus(self, other: "Affine") -> "Affine":
+    """The sum of two counts."""
     return Affine(self.fixed + other.fixed, self.per_example + other.per_example)
 
   def times(self, count: int) -> "Affine":
+    """A count so many times."""
     return Affine(self.fixed * count, self.per_example * count)
 
 

@@ -92,7 +92,8 @@ def test_exif_and_a_fitting_profile_are_kept(mode, bits, tmp_path):
 @pytest.mark.parametrize("bits", [8, 16])
 def test_of_a_tiff_the_camera_is_kept_and_not_how_it_held_its_pixels(bits, tmp_path):
   wide = np.random.default_rng(1).integers(0, 2**bits, (3, 5, 3)).astype(f"uint{bits}")
-  tifffile.imwrite(tmp_path / "a.tif", wide, photometric="rgb", extratags=[(271, "s", 0, "a camera", True)], software="", metadata=None)
+  own = {"extratags": [(271, "s", 0, "a camera", True)], "software": "", "metadata": None}
+  tifffile.imwrite(tmp_path / "a.tif", wide, photometric="rgb", **own)
   seen, alpha, form = read_picture(tmp_path / "a.tif")
   save_picture(tmp_path / "b.png", seen, alpha, form)
   with Image.open(tmp_path / "b.png") as written:
