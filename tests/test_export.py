@@ -14,6 +14,10 @@ from jax import export as jax_export
 from prt_jax.errors import UserError
 from prt_jax.export import export, main
 from prt_jax.restorers import Restorer
+from prt_jax.restorers.by_name import load_restorer
+from prt_jax.training.checkpoints import Checkpoints, claim_workdir
+from prt_jax.training.gan import init_state, make_game
+from tests import tiny
 from tests.conftest import ROOT
 
 (LOADING,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
@@ -56,6 +60,24 @@ def test_the_pages_lines_load_it_where_this_package_is_not(tmp_path, capsys):
   assert done.returncode == 0, done.stderr
   shape, least, most = re.fullmatch(r"(\(.*\)) (\S+) (\S+)\n", done.stdout).groups()
   assert shape == "(2, 32, 32, 3)" and float(least) == pytest.approx(0.5) == pytest.approx(float(most))
+
+
+def test_a_trained_run_is_exported_from_its_workdir(tmp_path):
+  """Its newest checkpoint, with its draws of Z: what the run's restorer gives."""
+  workdir = tmp_path / "run"
+  config = tiny.get_config()
+  claim_workdir(workdir, config)
+  checkpoints = Checkpoints(workdir, 1)
+  checkpoints.save(init_state(make_game(config)).replace(step=np.int32(8)))
+  checkpoints.close()
+  main([f"--restorer={workdir}", f"--output={tmp_path / 'run.jaxexport'}"])
+  program = jax_export.deserialize((tmp_path / "run.jaxexport").read_bytes())
+  restorer = load_restorer(str(workdir))
+  shape = restorer.degradation.measurement_shape
+  y = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (1, *shape)), jnp.float32)
+  z = restorer.noise(jax.random.split(jax.random.key(5), 1), shape, 1)
+  x = restorer.restore(y, jax.tree.map(lambda leaf: leaf[0], z))
+  np.testing.assert_allclose(program.call(y, np.uint32(5)), jnp.clip(x, 0, 1), atol=1e-5)
 
 
 def test_mistakes_are_one_line(tmp_path):
