@@ -56,6 +56,12 @@ def test_draws_of_noise_are_compared_among_those_that_have_any(tmp_path):
   assert compare.compare([a, b, c])["warnings"] == ["attack.num_seeds differ: 10, 2"]
 
 
+def test_what_the_search_of_the_training_normalises_by_is_no_difference_of_evaluations(tmp_path):
+  for name, fields in (("a", {"batch_norm": "batch"}), ("b", {"batch_norm": "frozen"}), ("c", {})):
+    make_report(tmp_path / name, "stochastic-robust", 900, 1.0, attack={"eps": 1.0} | fields)
+  assert compare.compare([compare.find(str(tmp_path / name)) for name in "abc"])["warnings"] == []
+
+
 def test_another_arithmetic_is_said(tmp_path):
   make_report(tmp_path / "a", "stochastic-robust", 900, 1.0, dtype="bfloat16", precision="highest")
   make_report(tmp_path / "b", "stochastic-robust", 900, 1.0, dtype="float32", precision="default")
