@@ -96,7 +96,9 @@ def _norm_over_draws(difference):
   return jnp.sqrt(jnp.mean(jnp.sum(difference**2, axis=(2, 3, 4)), 0))
 
 
-def search(programs: Programs, weights, y, z, restored, start: jax.Array, eps: float, config: ConfigDict) -> jax.Array:
+def search(
+  programs: Programs, weights, y, z, restored, start: jax.Array, *, eps: float, config: ConfigDict
+) -> jax.Array:
   """The training attack's delta within eps, from a start of any norm: its last iterate."""
   delta = attacks.to_sphere(start, eps)
   state = attacks.start_search(jax.random.key(0), delta.shape, eps)._replace(delta=delta)
@@ -142,7 +144,8 @@ def measure(
       curves = {name: [] for name in ("K", "K_in_float32", "K_at_random")}
       for radius in radii:
         eps = radius * config.attack.eps
-        delta, at_random = search(own, weights, y, z, restored, start, eps, config), attacks.to_sphere(start, eps)
+        delta = search(own, weights, y, z, restored, start, eps=eps, config=config)
+        at_random = attacks.to_sphere(start, eps)
         attacked = own.restore(weights, y + delta, z)
         curves["K"].append(_norm_over_draws(attacked - restored) / attacks.l2_norm(delta))
         moved = programs[REFERENCE].restore(weights, y + delta, z) - reference

@@ -120,7 +120,7 @@ def _flat(protocol: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
   for name, value in protocol.items():
     if isinstance(value, dict):
       yield from _flat(value, f"{prefix}{name}.")
-    elif prefix != "eval." or name not in evaluation_report.NO_PROTOCOL:
+    elif prefix + name not in evaluation_report.NO_PROTOCOL:
       yield prefix + name, value
 
 

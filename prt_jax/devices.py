@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from prt_jax.errors import UserError
 
@@ -85,6 +86,16 @@ def check_single_host(what: str) -> None:
 def is_alone() -> bool:
   """Whether the run is of this process alone."""
   return jax.process_count() == 1
+
+
+def has_joined() -> bool:
+  """Whether this process has joined others; asking starts nothing."""
+  return jax.distributed.is_initialized()
+
+
+def of_all_processes(value: np.ndarray) -> np.ndarray:
+  """Each process's value, [processes, ...]: all of them ask, and wait for one another."""
+  return multihost_utils.process_allgather(value)
 
 
 def backend() -> str:

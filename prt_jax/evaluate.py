@@ -246,13 +246,11 @@ def make_protocol(
   config: ConfigDict, dataset: Dataset, weights: Weights, extractor: Extractor | None, lpips_params: dict | None
 ) -> dict:
   """All that the results depend on, as JSON has it; a report of an equal protocol is not made again."""
-  fields = {name: value for name, value in config.eval.items() if name not in evaluation_report.NO_PROTOCOL}
   protocol = {
     "data": dataset.fingerprint,
     "weights": digest_of((weights, extractor and extractor.params, lpips_params)),
     "measuring_weights": digest_of((extractor and extractor.params, lpips_params)),
-    "eval": fields,
-    "attack": {name: value for name, value in config.attack.items() if name != "seeds_at_once"},  # changes no value
+    **{group: evaluation_report.protocol_fields(group, config[group]) for group in ("eval", "attack")},
     "degradation": fields_of(config.degradation),
     **MEASURING,
     "version": measured_parts.VERSION,

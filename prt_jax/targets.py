@@ -49,7 +49,7 @@ _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4"}
 _CUBE = {1: "1x1x1", 4: "2x2x1", 8: "2x2x2", 16: "2x2x4"}
 
 
-def _tpu(name, title, flops, bytes_per_second, links, memory_gib, clock_hz, generation, slices):
+def _tpu(name, title, *, flops, bytes_per_second, links, memory_gib, clock_hz, generation, slices):
   return Target(
     name=name,
     title=title,
@@ -65,7 +65,7 @@ def _tpu(name, title, flops, bytes_per_second, links, memory_gib, clock_hz, gene
   )
 
 
-def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, links, memory_bytes, clock_hz):
+def _gpu(name, title, *, bfloat16, tf32, float32, bytes_per_second, links, memory_bytes, clock_hz):
   return Target(
     name=name,
     title=title,
@@ -86,14 +86,32 @@ def _gpu(name, title, bfloat16, tf32, float32, bytes_per_second, links, memory_b
 TARGETS = {
   target.name: target
   for target in (
-    _tpu("tpu-v5e", "TPU v5e", 197e12, 819e9, 200e9, 16, 1.5e9, "v5e", _FLAT),
-    _tpu("tpu-v6e", "TPU v6e", 918e12, 1640e9, 448e9, 32, 1.75e9, "v6e", _FLAT),
-    _tpu("tpu-v5p", "TPU v5p", 459e12, 2765e9, 600e9, 95, 1.75e9, "v5p", _CUBE),
-    _gpu("h100", "NVIDIA H100 SXM 80 GB", 989e12, 494e12, 67e12, 3352e9, 900e9, 84_942_979_072, 1.98e9),
-    _gpu("h200", "NVIDIA H200 SXM 141 GB", 989e12, 494e12, 67e12, 4800e9, 900e9, 151_397_597_184, 1.98e9),
-    _gpu("a100", "NVIDIA A100 SXM 80 GB", 312e12, 156e12, 19.5e12, 2039e9, 600e9, 85_100_068_864, 1.41e9),
+    _tpu(
+      "tpu-v5e", "TPU v5e", flops=197e12, bytes_per_second=819e9, links=200e9, memory_gib=16, clock_hz=1.5e9,
+      generation="v5e", slices=_FLAT,
+    ),
+    _tpu(
+      "tpu-v6e", "TPU v6e", flops=918e12, bytes_per_second=1640e9, links=448e9, memory_gib=32, clock_hz=1.75e9,
+      generation="v6e", slices=_FLAT,
+    ),
+    _tpu(
+      "tpu-v5p", "TPU v5p", flops=459e12, bytes_per_second=2765e9, links=600e9, memory_gib=95, clock_hz=1.75e9,
+      generation="v5p", slices=_CUBE,
+    ),
+    _gpu(
+      "h100", "NVIDIA H100 SXM 80 GB", bfloat16=989e12, tf32=494e12, float32=67e12,
+      bytes_per_second=3352e9, links=900e9, memory_bytes=84_942_979_072, clock_hz=1.98e9,
+    ),
+    _gpu(
+      "h200", "NVIDIA H200 SXM 141 GB", bfloat16=989e12, tf32=494e12, float32=67e12,
+      bytes_per_second=4800e9, links=900e9, memory_bytes=151_397_597_184, clock_hz=1.98e9,
+    ),
+    _gpu(
+      "a100", "NVIDIA A100 SXM 80 GB", bfloat16=312e12, tf32=156e12, float32=19.5e12,
+      bytes_per_second=2039e9, links=600e9, memory_bytes=85_100_068_864, clock_hz=1.41e9,
+    ),
   )
-}
+}  # fmt: skip
 
 
 def find(name: str) -> Target:

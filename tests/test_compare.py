@@ -83,6 +83,12 @@ def test_audits_of_other_pictures_are_said(tmp_path):
   assert compare.compare([a, python])["warnings"] == compare.compare([a, a])["warnings"] == []
 
 
+def test_what_the_search_of_the_training_normalises_by_is_no_difference_of_evaluations(tmp_path):
+  for name, fields in (("a", {"batch_norm": "batch"}), ("b", {"batch_norm": "frozen"}), ("c", {})):
+    make_report(tmp_path / name, "stochastic-robust", 900, 1.0, attack={"eps": 1.0} | fields)
+  assert compare.compare([compare.find(str(tmp_path / name)) for name in "abc"])["warnings"] == []
+
+
 def test_another_arithmetic_is_said(tmp_path):
   make_report(tmp_path / "a", "stochastic-robust", 900, 1.0, dtype="bfloat16", precision="highest")
   make_report(tmp_path / "b", "stochastic-robust", 900, 1.0, dtype="float32", precision="default")

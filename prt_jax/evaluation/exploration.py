@@ -86,7 +86,7 @@ def explore(
     best, slopes = (-1.0, delta, first), []
     # One step more than there are updates: each call also judges the delta that it is given.
     for share in np.linspace(_FIRST_SHARE, 0, num_steps + 1).tolist():
-      delta, judged, slope = step(restore, y, z, outputs, found, delta, eps, share)
+      delta, judged, slope = step(restore, y, z, outputs, delta, found=found, eps=eps, share=share)
       slopes.append(slope)
       if judged[0] > best[0]:
         best = judged
@@ -99,7 +99,7 @@ def explore(
   return jnp.concatenate(deltas), outputs
 
 
-def _step(restore, y, z, outputs, found, delta, eps, share):
+def _step(restore, y, z, outputs, delta, *, found, eps, share):
   """One ascent: (the next delta, (distance, this delta, its restoration), largest slope)."""
 
   def distance_to_nearest(delta):

@@ -1,4 +1,9 @@
-"""One writer a folder: a lock that dies with its holder, however that dies."""
+"""One writer a folder: a lock that dies with its holder, however that dies.
+
+filelock's FileLock is the same flock on Unix: as a dependency it would add Windows, timeouts, and, where the file
+system has no flock, a marker file, which the kernel does not remove with a killed process. The holder's name in the
+file, the folder itself as a lock, and the one line of each refusal would be written here all the same.
+"""
 
 import contextlib
 import errno

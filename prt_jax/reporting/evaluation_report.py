@@ -5,7 +5,8 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -26,9 +27,11 @@ from prt_jax.reporting.consistency import about_consistency, about_floors, consi
 from prt_jax.reporting.page import render
 from prt_jax.restorers.from_run import Run
 
-# Fields of config.eval that change no result, or whose meaning stands elsewhere in the protocol.
+# Fields that change no result, or whose meaning stands elsewhere in the protocol. attack.batch_norm is of the search in
+# a training step alone: an evaluation normalises by the running averages.
 NO_PROTOCOL = (
-  "batch_size", "step", "feature_weights", "lpips_weights", "every_steps", "watch_examples", "best_by"
+  "eval.batch_size", "eval.step", "eval.feature_weights", "eval.lpips_weights", "eval.every_steps",
+  "eval.watch_examples", "eval.best_by", "attack.seeds_at_once", "attack.batch_norm",
 )  # fmt: skip
 # What a report of other fields or types than these fails with, wherever it is shown.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -207,9 +210,16 @@ def read(folder: pathlib.Path, protocol: dict | None = None) -> dict | None:
     raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): {remedy}") from error
 
 
+def protocol_fields(group: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of config.GROUP that are the protocol's."""
+  return {name: value for name, value in fields.items() if f"{group}.{name}" not in NO_PROTOCOL}
+
+
 def _same(saved: dict, protocol: dict) -> bool:
   """Whether a report's protocol is this one. Of before it had a version, its own fields say."""
-  saved = saved | {"eval": {name: value for name, value in saved.get("eval", {}).items() if name not in NO_PROTOCOL}}
+  saved = {"eval": {}} | saved
+  # Earlier versions wrote some of NO_PROTOCOL as well.
+  saved |= {group: protocol_fields(group, saved[group]) for group in ("eval", "attack") if group in saved}
   if "version" not in saved:
     protocol = {name: protocol.get(name) for name in saved}
     protocol["eval"] = {name: protocol["eval"].get(name) for name in saved["eval"]} if protocol["eval"] else {}

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
 from prt_jax import devices
 from prt_jax.errors import UserError
@@ -126,11 +125,11 @@ def check_shared(workdir: pathlib.Path, step: int) -> None:
   """UserError in every process unless all see the workdir that the first one claimed, and go on from the same step."""
   if devices.is_alone():
     return
-  steps = multihost_utils.process_allgather(np.array(step))  # the first one has claimed it by now
+  steps = devices.of_all_processes(np.array(step))  # the first one has claimed it by now
   deadline = time.monotonic() + SHARED_SECONDS
   while not (is_there := (workdir / "config.json").exists()) and time.monotonic() < deadline:
     time.sleep(0.5)
-  if len(set(steps.tolist())) > 1 or not multihost_utils.process_allgather(np.array(is_there)).all():
+  if len(set(steps.tolist())) > 1 or not devices.of_all_processes(np.array(is_there)).all():
     raise UserError(
       f"not all processes see the same {workdir} (they would go on from steps {', '.join(map(str, steps.tolist()))}): "
       "choose a --workdir on a disk that all hosts share"
@@ -144,6 +143,6 @@ def noticing_deaths() -> Iterator[None]:
     yield
   except jax.errors.JaxRuntimeError as error:
     first_line = str(error).partition("\n")[0]
-    if not jax.distributed.is_initialized() or not _DEATH.search(first_line):
+    if not devices.has_joined() or not _DEATH.search(first_line):
       raise
     raise UserError(f"another process of this run has ended ({first_line}): {RESUME}") from error

@@ -118,6 +118,17 @@ def test_an_evaluation_of_before_the_curves_is_done_where_its_own_fields_agree(t
   assert evaluation_report.read(tmp_path, new | {"eval": new["eval"] | {"curve_num_examples": 8}}) is None
 
 
+def test_an_evaluation_that_names_the_searchs_batch_norm_is_the_same_without_it(tmp_path):
+  """It changes training's search alone: earlier reports have it, and whatever it said they are not measured again."""
+  new = {"weights": "w", "eval": {"num_neighbors": 3}, "attack": {"eps": 1.0}, "precision": "highest", "version": 1}
+  for saved in (new, {name: value for name, value in new.items() if name != "version"}):
+    for batch_norm in ("batch", "frozen"):
+      saved = saved | {"attack": {"eps": 1.0, "batch_norm": batch_norm}}
+      (tmp_path / "report.json").write_text(json.dumps(SHOWN | {"protocol": saved, "results": {}}))
+      assert evaluation_report.read(tmp_path, new) is not None
+      assert evaluation_report.read(tmp_path, new | {"attack": {"eps": 2.0}}) is None
+
+
 def test_histogram_counts_every_value_once():
   values = np.concatenate([np.linspace(0, 1, 399), [1000.0]])
   counts = evaluation_report.histogram_of(values)

@@ -19,7 +19,7 @@ from prt_jax.restorers.by_name import load_restorer
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.estimator import draw_noise, restore
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.step import generator_step, make_train_step, training_step
+from prt_jax.training.step import generator_step, make_train_cycles, make_train_step, training_step
 from tests.commands import run
 from tests.examples import run_example
 
@@ -41,6 +41,18 @@ def test_four_devices_agree_with_one():
   one = jax.jit(functools.partial(training_step, alone, robust=False))(init_state(alone), POINTS)
   for ours, theirs in zip(jax.tree.leaves(one.generator_params), jax.tree.leaves(four.generator_params), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("in_cycles", [False, True])
+def test_a_step_takes_the_old_states_memory(in_cycles):
+  """A training has one state on each device, not two."""
+  game = make_game(tiny("stochastic-erratic"), axis_name=devices.AXIS)
+  step = make_train_cycles(game) if in_cycles else make_train_step(game, robust=False)
+  state = devices.replicate(init_state(game))
+  stepped = step(state, POINTS.reshape(4, 1, 8, 2) if in_cycles else POINTS.reshape(4, 8, 2))
+  assert int(stepped.step) == 1
+  kept = [path for path, leaf in jax.tree.leaves_with_path(state) if not leaf.is_deleted()]
+  assert not kept
 
 
 def test_restorations_are_consistent_and_depend_on_the_seed():

@@ -66,7 +66,7 @@ def test_a_workdir_that_is_not_shared_is_refused(monkeypatch, tmp_path):
   monkeypatch.setattr(processes, "SHARED_SECONDS", 0)
   other = {}  # what the other process says of its step, and of whether it sees the workdir
   gather = lambda value: np.array([value, other[value.dtype.kind]])  # noqa: E731
-  monkeypatch.setattr(processes.multihost_utils, "process_allgather", gather)
+  monkeypatch.setattr(devices, "of_all_processes", gather)
   other |= {"i": 4, "b": True}
   with pytest.raises(UserError, match="on a disk that all hosts share"):
     processes.check_shared(tmp_path, 4)  # not there

@@ -8,14 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prt_jax import devices
+from prt_jax import devices, losses
+from prt_jax.attacks import adversarial_search
 from prt_jax.config import VARIANTS
 from prt_jax.data import prepare
 from prt_jax.errors import UserError
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.training.estimator import draw_noise, restore
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.step import critic_step, make_train_cycles, measure, training_cycles, training_step
+from prt_jax.training.step import (
+  critic_step,
+  generator_step,
+  make_train_cycles,
+  measure,
+  training_cycles,
+  training_step,
+)
 from tests import tiny
 
 
@@ -127,6 +135,61 @@ def test_an_interval_starts_anew_after_log_every_steps(game, steps, images):
     state = steps[False](state, images[0])
     counts.append(int(state.interval["critic_loss"][1]))
   assert counts == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
+def test_the_search_normalises_as_attack_batch_norm_says_and_the_loss_by_the_batch(tiny_config, images, batch_norm):
+  """By hand: the loss at the delta of adversarial_search on the net in training, or by its running averages."""
+  tiny_config.attack.update(batch_norm=batch_norm, num_steps=1, num_seeds=1)  # one step, for rounding's sake
+  game = make_game(tiny_config)
+  state = init_state(game)
+  state = state.replace(batch_stats=jax.tree.map(lambda leaf: 1.5 * leaf + 0.1, state.batch_stats))
+  x = jnp.asarray(images[0], jnp.float32) / 255
+  _, scalars = jax.jit(functools.partial(generator_step, game, robust=True))(state, x, state.key)
+
+  @functools.partial(jax.jit, static_argnames="by_batch")
+  def loss(by_batch):
+    def restored(y, z, train=True):
+      return restore(game, state.generator_params, state.batch_stats, y, z, train=train)[0]
+
+    examples, y = jnp.arange(8), measure(game, state, x, state.key)
+    z = draw_noise(game, example_keys(state.key, 0, Stream.GENERATOR_NOISE, examples), 1)
+    start = example_keys(state.key, 0, Stream.ATTACK_START, examples)
+    searched = functools.partial(restored, train=by_batch)
+    delta = adversarial_search(searched, y, z, start, eps=tiny_config.attack.eps, num_steps=1)
+    both = [jax.vmap(restored, (None, 0))(measured, z) for measured in (y, y + delta)]
+    return jnp.mean(losses.robustness_loss(*map(game.degradation.estimated, both)))
+
+  expected, other = float(loss(batch_norm == "batch")), float(loss(batch_norm != "batch"))
+  assert float(scalars["robustness_loss"]) == pytest.approx(expected, rel=1e-3)
+  assert abs(expected - other) > 0.05 * expected
+
+
+@pytest.mark.parametrize("is_common", [True, False])
+def test_statistics_are_common_or_each_devices_own(tiny_config, images, is_common):
+  """On two devices, the second one's images dark: the common variance has the distance between their means as well."""
+  tiny_config.model.sync_batch_norm = is_common
+  game = make_game(tiny_config, axis_name=devices.AXIS)
+  state = jax.device_get(init_state(game))
+  batch = images[0].reshape(2, 4, 32, 32, 3).copy()
+  batch[1] //= 4
+
+  def step(state, x):
+    return generator_step(game, state, x, state.key, robust=False)[0]
+
+  batch = np.float32(batch) / 255
+  stepped = devices.over_devices(step, jax.local_devices()[:2])(init_state(game), batch)
+  x = batch.reshape(8, 32, 32, 3)
+  kernel = state.generator_params["DoubleConv_0"]["Conv_0"]["kernel"]
+  features = jax.lax.conv_general_dilated(
+    game.degradation.network_input(game.degradation.degrade(x)), kernel, (1, 1), "SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )  # fmt: skip
+  common, own = features.var((0, 1, 2)), features.reshape(2, 4, 32, 32, -1).var((1, 2, 3)).mean(0)
+  assert (common > 1.2 * own).all()
+  # One update of momentum 0.9 away from variance 1; of statistics that differ the mean over devices is kept.
+  running = stepped.batch_stats["DoubleConv_0"]["BatchNorm_0"]["var"]
+  np.testing.assert_allclose((running - 0.9) / 0.1, common if is_common else own, rtol=1e-3)
 
 
 def test_running_statistics_follow_the_generators_plain_pass_alone(game, steps, images):
