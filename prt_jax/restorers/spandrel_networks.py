@@ -122,7 +122,8 @@ def _as_module(descriptor):
       self.model = descriptor.model
 
     def forward(self, y):
-      return torch.cat([call(self.model, image[None]) for image in y])
+      # Of copies: a network may write into what it is given, which PyTorch allows in no view of a batch.
+      return torch.cat([call(self.model, image.clone()) for image in y.split(1)])
 
   return Described().float()
 
