@@ -20,7 +20,9 @@ from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.Compact import Compact  # noqa: E402
 from spandrel.architectures.DnCNN import DnCNN  # noqa: E402
 from spandrel.architectures.DRUNet import DRUNet  # noqa: E402
+from spandrel.architectures.PLKSR import PLKSR, RealPLKSR  # noqa: E402
 from spandrel.architectures.RCAN import RCAN  # noqa: E402
+from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
 
 from prt_jax.restorers.networks.torch_safmn import SAFMN, ResponseNorm  # noqa: E402
 
@@ -39,6 +41,20 @@ def with_noise_level():
 
 def rcan():
   return RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16)  # scales its input in place
+
+
+def plksr():
+  return PLKSR(dim=16, n_blocks=1, upscaling_factor=2)  # writes into what its backward pass needs
+
+
+def real_plksr():
+  return RealPLKSR(dim=16, n_blocks=1, upscaling_factor=2)  # likewise
+
+
+def attention():
+  return SwinIR(
+    embed_dim=12, depths=[1], num_heads=[2], window_size=8, mlp_ratio=2.0, upscale=2, upsampler="pixelshuffledirect",
+  )  # fmt: skip
 
 
 def saved(tmp_path, module, ending="pth", wrap=lambda state: state):
@@ -61,6 +77,9 @@ def seeded():
     (grey, 1, "DnCNN x1"),
     (with_noise_level, 1, "DRUNet x1"),
     (rcan, 2, "RCAN x2"),
+    (plksr, 2, "PLKSR x2"),
+    (real_plksr, 2, "PLKSR x2"),
+    (attention, 2, "SwinIR x2"),
   ],
 )
 def test_a_file_is_restored_as_spandrel_restores(make, scale, name, ending, tmp_path):
@@ -79,7 +98,7 @@ def test_a_file_is_restored_as_spandrel_restores(make, scale, name, ending, tmp_
   np.testing.assert_array_equal(as_restorer(descriptor).restore(y, None), x)
 
 
-@pytest.mark.parametrize("make", [compact, grey, with_noise_level, rcan])
+@pytest.mark.parametrize("make", [compact, grey, with_noise_level, rcan, plksr, real_plksr, attention])
 def test_gradients_are_those_of_the_function(make, tmp_path):
   restorer = any_size(load_spandrel(saved(tmp_path, make())))
   keys = jax.random.split(jax.random.key(1), 3)
