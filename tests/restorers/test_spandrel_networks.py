@@ -158,7 +158,7 @@ def test_windows_squares_and_smallest_sides(height, width, padded):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"purpose": "Inpainting"}, "Big LaMa x1 is asked with a mask beside the picture"),
+    ({"purpose": "Inpainting"}, "Big LaMa x1 fills what a mask marks: --mask=FILE"),
     ({"input_channels": 1}, "makes 3 channels of 1, and pictures here are RGB"),
     ({"input_channels": 4, "output_channels": 4}, "makes 4 channels of 4"),
   ],
