@@ -69,7 +69,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   arguments = parser.parse_args(argv)
   if min(arguments.max_side - 15, arguments.max_upload, arguments.port + 1, (arguments.scale or 1)) < 1:
     raise UserError("--max_side must be at least 16, --max_upload and --scale at least 1, --port not negative")
-  arguments.tile, arguments.tile_overlap = 0, None
+  arguments.tile, arguments.tile_overlap, arguments.mask = 0, None, None
   return arguments
 
 

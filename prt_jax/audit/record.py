@@ -30,15 +30,16 @@ def record(arguments: argparse.Namespace, restorer: Restorer, pairs: Sequence[Pa
     pairs: the images that it is audited on.
 
   Returns:
-    {"restorer": --restorer, without folders, "weights": {"file", "sha256"} of --checkpoint or None, "set": the input's
-    folder or "the run's own images", "images_sha256": of the originals in 8 bits, in order (None where there are none),
-    "degradation", "scale", "crop": --crop, of common the (rows, columns) that it came to, "version": of this package,
-    "hardware": {"processor", "device"}}.
+    {"restorer": --restorer, without folders, "weights": {"file", "sha256"} of --checkpoint or None, "mask": likewise of
+    --mask, where it is given, "set": the input's folder or "the run's own images", "images_sha256": of the originals in
+    8 bits, in order (None where there are none), "degradation", "scale", "crop": --crop, of common the (rows, columns)
+    that it came to, "version": of this package, "hardware": {"processor", "device"}}.
   """
   originals = [pair.x for pair in pairs if pair.x is not None]
   return {
     "restorer": pathlib.Path(arguments.restorer).name,
-    "weights": _weights(arguments.checkpoint),
+    "weights": _file(arguments.checkpoint),
+    **({"mask": _file(arguments.mask)} if arguments.mask else {}),
     "set": pathlib.Path(arguments.input).expanduser().resolve().name if arguments.input else "the run's own images",
     "images_sha256": images_digest(originals) if originals else None,
     "degradation": arguments.degradation or ("own" if restorer.image_size else arguments.default_degradation),
@@ -54,8 +55,8 @@ def _window(pair):
   return list(image.shape[:2])
 
 
-def _weights(checkpoint):
-  path = pathlib.Path(checkpoint or "").expanduser()
+def _file(name):
+  path = pathlib.Path(name or "").expanduser()
   if not path.is_file():  # there is none, or it names a checkpoint of a workdir
     return None
   return {"file": path.name, "sha256": sha256_of(path)}

@@ -2,6 +2,7 @@
 
 import argparse
 
+from prt_jax.commands import mask_flag
 from prt_jax.errors import UserError
 from prt_jax.restorers.any_size import any_size
 from prt_jax.restorers.by_name import describe_restorers, load_restorer
@@ -27,6 +28,7 @@ def named_restorer(arguments: argparse.Namespace) -> Restorer:
   restorer = load_restorer(
     arguments.restorer, checkpoint=arguments.checkpoint, scale=arguments.scale, key=arguments.checkpoint_key,
     res_scale=arguments.res_scale, device=torch_device(arguments.device),
+    mask=mask_flag.read(arguments.mask),
   )  # fmt: skip
   if arguments.range != "0..1" and ":" not in arguments.restorer:
     raise UserError(f"--range={arguments.range}: published networks and training runs take and return 0..1")

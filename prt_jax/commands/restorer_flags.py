@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from prt_jax import devices
-from prt_jax.commands import crop_flag, run_images
+from prt_jax.commands import crop_flag, mask_flag, run_images
 from prt_jax.commands.degradation_flag import BICUBICS, Measuring, image_kinds, named_measuring
 from prt_jax.commands.named_restorer import RestorerAction, named_restorer
 from prt_jax.commands.parser import Parser, output_folder
@@ -86,6 +86,7 @@ def add_flags(parser: Parser, *, measurements: bool = False) -> None:
     f"workdir's run. Default: {'none' if measurements else 'bicubic, with a workdir own'}; a workdir takes own and "
     "none alone",
   )
+  parser.add_argument("--mask", help=mask_flag.HELP)
   parser.add_argument(
     "--noise_std", type=float,
     help="Gaussian noise added to the measurements of originals, [0, 1]; default: that of a workdir's run, else 0",
@@ -195,6 +196,7 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
     raise UserError("--scale must be at least 1, and --noise_std and --max_images not negative")
   if arguments.device:
     use_platform(arguments.device)
+  mask_flag.settle(arguments)
   restorer = named_restorer(arguments)
   skipped = [] if arguments.skip_unreadable else None
   noise_std, name = arguments.noise_std, arguments.degradation or arguments.default_degradation
@@ -220,7 +222,10 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
       )
   else:
     scale = restorer.scale or arguments.scale or DEFAULT_SCALE
-    measuring = named_measuring(name, scale, noise_std, arguments.seed)
+    if arguments.mask:
+      measuring = mask_flag.measuring(restorer, name)
+    else:
+      measuring = named_measuring(name, scale, noise_std, arguments.seed)
     _check_scales(restorer, name, measuring)
     identity = restorer.identity and measuring.identity and f"{restorer.identity}, {measuring.identity}"
     noise_std = measuring.noise_std
@@ -228,6 +233,8 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, arguments.mod_crop, crop_flag.resolve(arguments, measuring.scale, skipped))
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
+    if arguments.mask:
+      pairs = mask_flag.with_holes(pairs, mask_flag.read(arguments.mask))
   if not arguments.input:
     pairs = list(pairs)
     count = len(pairs)

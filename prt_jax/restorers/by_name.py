@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+import numpy as np
+
 from prt_jax.errors import UserError
 from prt_jax.importing import import_function
 from prt_jax.restorers.registry import ARCHITECTURES, load_network
@@ -13,7 +15,7 @@ DEFAULT_SCALE = 4  # of networks whose file does not say it
 
 def load_restorer(
   name: str, *, checkpoint: str | os.PathLike | None = None, scale: int | None = None, key: str | None = None,
-  res_scale: float | None = None, device: str | None = None,
+  res_scale: float | None = None, device: str | None = None, mask: np.ndarray | None = None,
 ) -> Restorer:
   """The restorer that --restorer=NAME means.
 
@@ -25,6 +27,7 @@ def load_restorer(
     scale: magnification of a published network; None: DEFAULT_SCALE. spandrel reads it off the file.
     res_scale: of an edsr; see registry.load_network.
     device: PyTorch's, of what spandrel loads: "cpu" or "cuda".
+    mask: [H,W], 1 where a network of inpainting by spandrel fills pixels, else 0.
 
   Raises:
     UserError: none of these, or one that does not load.
@@ -34,6 +37,8 @@ def load_restorer(
     >>> restorer.name, restorer.stochastic, restorer.image_size
     ('run (step 8)', True, 32)
   """
+  if mask is not None and name != "spandrel":
+    raise UserError(f"--mask is for networks of inpainting by spandrel: leave it out with --restorer={name}")
   if name in ARCHITECTURES:
     return load_network(name, checkpoint, DEFAULT_SCALE if scale is None else scale, key, res_scale)
   if res_scale is not None:
@@ -41,7 +46,7 @@ def load_restorer(
   if name == "spandrel":
     from prt_jax.restorers.spandrel_networks import load_spandrel
 
-    restorer = load_spandrel(checkpoint, key, device)
+    restorer = load_spandrel(checkpoint, key, device, mask)
     if scale not in (None, restorer.scale):
       raise UserError(f"--scale={scale}: {checkpoint} holds {restorer.name}: leave --scale out")
     return restorer
@@ -80,8 +85,8 @@ def describe_restorers() -> str:
     for architecture, own in names.items()
   ]  # fmt: skip
   rows += [
-    ("spandrel", "whatever spandrel recognises, scale and channels read from the file: --checkpoint=FILE, and "
-     "pip install 'prt_jax[spandrel]'"),
+    ("spandrel", "whatever spandrel recognises, scale and channels read from the file: --checkpoint=FILE, for "
+     "inpainting --mask=FILE too, and pip install 'prt_jax[spandrel]'"),
     ("a workdir", "a training run of prt_jax, runs/sr16-stochastic-robust, say; --checkpoint=STEP or best; the newest"),
     ("package.module:NAME", "a function of y [B,h,w,3] in JAX, a Restorer, or a PyTorch module (deepinv's, "
      "transformers', diffusers', your own); docs/restorers.md has examples"),

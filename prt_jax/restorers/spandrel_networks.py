@@ -18,26 +18,33 @@ import numpy as np
 from prt_jax.errors import UserError, quote
 from prt_jax.io.weight_files.stored_tensor import read_all
 from prt_jax.io.weight_files.torch_checkpoint import open_state_dict
+from prt_jax.restorers.any_size import any_size
 from prt_jax.restorers.bicubic import bicubic_downsample
+from prt_jax.restorers.masked import masked
 from prt_jax.restorers.registry import recognise
 from prt_jax.restorers.restorer import FunctionDegradation, Restorer, as_restorer, per_channel
 from prt_jax.restorers.torch_adapter import TorchRestorer
 from prt_jax.restorers.torchvision_operators import import_torchvision
 
 _PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.", "net_g.")  # of what trainers wrap a network in
+_LAMA = "generator.model.1.bn_l.running_mean"  # by which spandrel knows a LaMa, whose own names begin with generator
 
 
-def load_spandrel(checkpoint: str | os.PathLike | None, key: str | None = None, device: str | None = None) -> Restorer:
+def load_spandrel(
+  checkpoint: str | os.PathLike | None, key: str | None = None, device: str | None = None,
+  mask: np.ndarray | None = None,
+) -> Restorer:
   """The network in a file, computed in float32.
 
   Args:
     checkpoint: a file of torch.save, or .safetensors.
     key: which state dict, where the file holds several ("params_ema").
     device: PyTorch's, "cpu" or "cuda".
+    mask: of a network of inpainting, see from_descriptor.
 
   Raises:
     UserError: spandrel is not installed; an unreadable file; a network that spandrel does not recognise, or that does
-      not map pictures to pictures.
+      not map pictures to pictures; a mask that is missing, or one that the network does not take.
   """
   if not checkpoint:
     raise UserError("--restorer=spandrel needs a network: pass --checkpoint=FILE (.pth, .safetensors)")
@@ -56,8 +63,9 @@ def load_spandrel(checkpoint: str | os.PathLike | None, key: str | None = None, 
     ) from None
   except Exception as error:  # an architecture's own reading of tensors that are almost its own
     raise UserError(f"spandrel cannot build the network of {checkpoint} ({quote(error)})") from error
-  restorer = from_descriptor(descriptor, device)
-  return dataclasses.replace(restorer, identity=f"{restorer.name}, {_digest(state)}")
+  restorer = from_descriptor(descriptor, device, mask)
+  constants = state if mask is None else state | {"mask": mask}
+  return dataclasses.replace(restorer, identity=f"{restorer.name}, {_digest(constants)}")
 
 
 def import_spandrel() -> Any:
@@ -75,20 +83,30 @@ def import_spandrel() -> Any:
   return spandrel
 
 
-def from_descriptor(descriptor: Any, device: str | None = None) -> Restorer:
-  """A network that spandrel describes (an ImageModelDescriptor).
+def from_descriptor(descriptor: Any, device: str | None = None, mask: np.ndarray | None = None) -> Restorer:
+  """A network that spandrel describes (an ImageModelDescriptor, or a MaskedImageModelDescriptor).
 
   The descriptor's own call has no gradient and clips; what it calls, without these, is called here, on one image at a
   time, as it is specified. Networks of one channel restore R, G and B alike.
 
+  Args:
+    descriptor: spandrel's.
+    device: PyTorch's, "cpu" or "cuda".
+    mask: of a network of inpainting, and of no other: [H,W], 1 where pixels are to be filled, else 0. The restorer
+      takes pictures of this size; its degradation sets those pixels to 0.
+
   Raises:
-    UserError: a network that needs a mask beside the picture, or whose channels are neither 1 nor 3 on both sides.
+    UserError: a mask that is missing, or one that the network does not take; a network whose channels are neither 1
+      nor 3 on both sides.
   """
   name = f"{descriptor.architecture.name} x{descriptor.scale}"
-  if descriptor.purpose == "Inpainting":
-    raise UserError(f"{name} is asked with a mask beside the picture, which no measurement here has: {_OWN_FUNCTION}")
+  inpaints = descriptor.purpose == "Inpainting"
+  if inpaints and mask is None:
+    raise UserError(f"{name} fills what a mask marks: --mask=FILE of audit, explore and restore takes it")
+  if not inpaints and mask is not None:
+    raise UserError(f"{name} takes no mask: leave --mask out")
   channels = descriptor.input_channels, descriptor.output_channels
-  if channels not in ((1, 1), (3, 3)):
+  if channels not in ([(3, 3)] if inpaints else [(1, 1), (3, 3)]):
     raise UserError(f"{name} makes {channels[1]} channels of {channels[0]}, and pictures here are RGB: {_OWN_FUNCTION}")
   module = _as_module(descriptor)
   if device:
@@ -100,6 +118,8 @@ def from_descriptor(descriptor: Any, device: str | None = None) -> Restorer:
   restorer = dataclasses.replace(
     restorer, multiple=sizes.multiple_of, min_side=max(1, sizes.minimum), square=sizes.square, scale=descriptor.scale
   )
+  if mask is not None:
+    return masked(any_size(restorer), mask)  # in this order, so that the mask is padded with the picture
   if descriptor.scale == 1:
     return restorer  # what it undoes, noise or compression, its file does not say
   degrade = functools.partial(bicubic_downsample, factor=descriptor.scale)
@@ -114,7 +134,7 @@ def _as_module(descriptor):
   import torch
 
   # Some networks return a tuple, or want a noise level: the descriptor alone knows, in an attribute of its own.
-  call = getattr(descriptor, "_call_fn", None) or (lambda model, image: model(image))
+  call = getattr(descriptor, "_call_fn", None) or (lambda model, *images: model(*images))
 
   class Described(torch.nn.Module):
     def __init__(self):
@@ -122,7 +142,9 @@ def _as_module(descriptor):
       self.model = descriptor.model
 
     def forward(self, y):
-      return torch.cat([call(self.model, image[None]) for image in y])
+      # The picture and, of inpainting, the mask, which is the fourth channel of y. Copies of them: a network may write
+      # into what it is given, which PyTorch allows in no view of a batch.
+      return torch.cat([call(self.model, *(part.clone() for part in image.split(3, 1))) for image in y.split(1)])
 
   return Described().float()
 
@@ -130,6 +152,8 @@ def _as_module(descriptor):
 def _inner(state):
   """The tensors without what a trainer wrapped around all of their names."""
   for prefix in _PREFIXES:
+    if _LAMA in state:
+      return state
     if all(name.startswith(prefix) for name in state):
       state = {name.removeprefix(prefix): array for name, array in state.items()}
   return state

@@ -48,6 +48,7 @@ class TorchRestorer:
     if self._weights is not None and device:
       self._weights.to(device)
     self._torch, self._module, self._device, self._stochastic = torch, module, device, stochastic
+    self._saves_copies = False
     self._restore = jax.custom_vjp(self._forward)
     self._restore.defvjp(self._forward_with_graph, self._backward)
 
@@ -67,16 +68,31 @@ class TorchRestorer:
 
   def _forward_with_graph(self, y, z):
     y = self._to_torch(y).detach().requires_grad_()
-    with self._torch.enable_grad():
-      x = self._call(y.clone(), z)  # a module may write into what it is given, into a leaf it may not
-    return self._to_jax(x.detach()), _Opaque((y, x))
+    x = self._with_graph(y, z)
+    return self._to_jax(x.detach()), _Opaque((y, z, x))
 
   def _backward(self, graph, cotangent):
-    y, x = graph.value
+    y, z, x = graph.value
+    cotangent = self._to_torch(cotangent)
+    try:
+      gradient = self._gradient(y, x, cotangent)
+    except RuntimeError as error:
+      if self._saves_copies or "modified by an inplace operation" not in str(error):
+        raise
+      self._saves_copies = True  # from now on: the module fails like this each time
+      gradient = self._gradient(y, self._with_graph(y, z), cotangent)
+    return self._to_jax(gradient), None
+
+  def _with_graph(self, y, z):
+    # Some modules write into what their backward pass needs. Copies of it let them; all others are spared the memory.
+    hooks = self._torch.autograd.graph.saved_tensors_hooks(self._torch.clone, lambda saved: saved)
+    with self._torch.enable_grad(), hooks if self._saves_copies else contextlib.nullcontext():
+      return self._call(y.clone(), z)  # a module may write into what it is given, into a leaf it may not
+
+  def _gradient(self, y, x, cotangent):
     # With respect to y alone: no parameter's gradient is computed. A checkpointed module computes again here.
     with self._evaluating():
-      (gradient,) = self._torch.autograd.grad(x, y, self._to_torch(cotangent))
-    return self._to_jax(gradient), None
+      return self._torch.autograd.grad(x, y, cotangent)[0]
 
   def _call(self, y, z):
     dtype = self._of_parameters("dtype", self._torch.float32)

@@ -118,7 +118,7 @@ def test_the_weights_of_a_report_are_told_by_their_file(tmp_path):
   file.write_bytes(b"abc")
   arguments = argparse.Namespace(
     restorer="imdn", checkpoint=str(file), input=str(tmp_path), degradation=None, default_degradation="bicubic",
-    scale=2, crop=0,
+    scale=2, crop=0, mask=None,
   )
   made = record(arguments, Restorer("a network", lambda params, y, z: y), [])
   digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of abc, FIPS 180-2

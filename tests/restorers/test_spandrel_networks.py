@@ -20,6 +20,9 @@ from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.Compact import Compact  # noqa: E402
 from spandrel.architectures.DnCNN import DnCNN  # noqa: E402
 from spandrel.architectures.DRUNet import DRUNet  # noqa: E402
+from spandrel.architectures.PLKSR import PLKSR, RealPLKSR  # noqa: E402
+from spandrel.architectures.RCAN import RCAN  # noqa: E402
+from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
 
 from prt_jax.restorers.networks.torch_safmn import SAFMN, ResponseNorm  # noqa: E402
 
@@ -34,6 +37,24 @@ def grey():
 
 def with_noise_level():
   return DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=4, act_mode="R")  # sides must be multiples of 8
+
+
+def rcan():
+  return RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16)  # scales its input in place
+
+
+def plksr():
+  return PLKSR(dim=16, n_blocks=1, upscaling_factor=2)  # writes into what its backward pass needs
+
+
+def real_plksr():
+  return RealPLKSR(dim=16, n_blocks=1, upscaling_factor=2)  # likewise
+
+
+def attention():
+  return SwinIR(
+    embed_dim=12, depths=[1], num_heads=[2], window_size=8, mlp_ratio=2.0, upscale=2, upsampler="pixelshuffledirect",
+  )  # fmt: skip
 
 
 def saved(tmp_path, module, ending="pth", wrap=lambda state: state):
@@ -51,13 +72,22 @@ def seeded():
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 @pytest.mark.parametrize(
   ("make", "scale", "name"),
-  [(compact, 4, "RealESRGAN Compact x4"), (grey, 1, "DnCNN x1"), (with_noise_level, 1, "DRUNet x1")],
+  [
+    (compact, 4, "RealESRGAN Compact x4"),
+    (grey, 1, "DnCNN x1"),
+    (with_noise_level, 1, "DRUNet x1"),
+    (rcan, 2, "RCAN x2"),
+    (plksr, 2, "PLKSR x2"),
+    (real_plksr, 2, "PLKSR x2"),
+    (attention, 2, "SwinIR x2"),
+  ],
 )
 def test_a_file_is_restored_as_spandrel_restores(make, scale, name, ending, tmp_path):
   path = saved(tmp_path, make(), ending)
   restorer, descriptor = any_size(load_spandrel(path)), spandrel.ModelLoader().load_from_file(path)
   assert (restorer.name, restorer.scale) == (name, scale)
-  y = jax.random.uniform(jax.random.key(0), (2, 19, 22, 3))  # an odd size, and two images
+  # An odd size, two images, and values from which every network leaves [0, 1].
+  y = jax.random.uniform(jax.random.key(0), (2, 19, 22, 3), minval=-1, maxval=2)
   images = torch.tensor(np.moveaxis(np.asarray(y), -1, 1))
   if make is grey:
     images = images.reshape(6, 1, 19, 22)
@@ -68,7 +98,7 @@ def test_a_file_is_restored_as_spandrel_restores(make, scale, name, ending, tmp_
   np.testing.assert_array_equal(as_restorer(descriptor).restore(y, None), x)
 
 
-@pytest.mark.parametrize("make", [compact, grey, with_noise_level])
+@pytest.mark.parametrize("make", [compact, grey, with_noise_level, rcan, plksr, real_plksr, attention])
 def test_gradients_are_those_of_the_function(make, tmp_path):
   restorer = any_size(load_spandrel(saved(tmp_path, make())))
   keys = jax.random.split(jax.random.key(1), 3)
@@ -128,7 +158,7 @@ def test_windows_squares_and_smallest_sides(height, width, padded):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"purpose": "Inpainting"}, "Big LaMa x1 is asked with a mask beside the picture"),
+    ({"purpose": "Inpainting"}, "Big LaMa x1 fills what a mask marks: --mask=FILE"),
     ({"input_channels": 1}, "makes 3 channels of 1, and pictures here are RGB"),
     ({"input_channels": 4, "output_channels": 4}, "makes 4 channels of 4"),
   ],

@@ -87,6 +87,24 @@ def test_a_module_may_write_into_what_it_is_given(y):
   np.testing.assert_allclose(gradient, 4 * (2 * y + 0.1), rtol=1e-5)
 
 
+def test_a_module_may_write_into_what_its_gradient_needs(y):
+  """The first gradient is computed again with copies, every later one with them at once."""
+  calls = []
+
+  def overwrites(x, z):
+    calls.append(x)
+    squares = z * x**2
+    x[:, :1] = squares[:, :1]  # the square needs x as it was
+    return x
+
+  z = jnp.full((2, 3, 6, 8), 0.5)
+  restore = TorchRestorer(overwrites, stochastic=True)
+  expected = jnp.concatenate([y[..., :1], jnp.ones_like(y[..., 1:])], -1)  # 2 z y, and 1
+  for count in (2, 3):
+    np.testing.assert_allclose(jax.grad(lambda y: jnp.sum(restore(y, z)))(y), expected, rtol=1e-6)
+    assert len(calls) == count
+
+
 @pytest.mark.parametrize(("kind", "name"), [(torch.complex64, "complex64"), (torch.uint8, "uint8")])
 def test_images_in_other_numbers_are_refused(kind, name, y):
   with pytest.raises(UserError, match=f"returns torch.{name}: it must return images in floating point"):
