@@ -29,7 +29,7 @@ def read(path: str | None) -> np.ndarray | None:
   if mask.all() or not mask.any():
     colour = "white" if mask.all() else "black"
     raise UserError(f"--mask={path} is {colour} all over: pixels to be filled are white in it, the others black")
-  return np.float32(mask)
+  return mask.astype(np.float32)
 
 
 def settle(arguments: argparse.Namespace) -> None:

@@ -233,8 +233,8 @@ def load_one_by_one(arguments: argparse.Namespace) -> Loaded:
     restorer = dataclasses.replace(restorer, degradation=degradation, identity=identity)
     reading = Reading(measuring.scale, arguments.mod_crop, crop_flag.resolve(arguments, measuring.scale, skipped))
     pairs = read_pairs(arguments.input, reading, measuring.measure, skipped)
-    if arguments.mask:
-      pairs = mask_flag.with_holes(pairs, mask_flag.read(arguments.mask))
+    if (mask := mask_flag.read(arguments.mask)) is not None:
+      pairs = mask_flag.with_holes(pairs, mask)
   if not arguments.input:
     pairs = list(pairs)
     count = len(pairs)
