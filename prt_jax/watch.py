@@ -35,12 +35,11 @@ from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store
 from prt_jax.features.extractor import Extractor
 from prt_jax.precision import MEASURING, in_float32
-from prt_jax.restorers.from_run import run_restorer
 from prt_jax.training.best import Measure
 from prt_jax.training.gan import Game, judge, make_game
 from prt_jax.training.health import WATCH, not_finite
 from prt_jax.training.state import TrainState
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 from prt_jax.training.watching import Watch
 
 FAILED = f"{WATCH}failed"  # measures that are not finite; 1 where nothing could be measured
