@@ -75,7 +75,7 @@ def make_restorer(run: Run, mode: Mode) -> Restorer:
 
 
 def make_programs(restorer: Restorer, mode: Mode) -> Programs:
-  """The compiled programs of make_restorer's."""
+  """The compiled programs of what make_restorer gives, in the same arithmetic."""
 
   def restore(weights, y, z):
     return jax.vmap(restorer.apply, (None, None, 0))(weights, y, z)
