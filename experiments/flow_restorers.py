@@ -23,9 +23,9 @@ from prt_jax.errors import UserError
 from prt_jax.precision import in_float32
 from prt_jax.randomness import sample_noise
 from prt_jax.restorers import Restorer
-from prt_jax.restorers.from_run import training_attack
 from prt_jax.training import estimator
 from prt_jax.training.gan import Game, init_state
+from prt_jax.training.trained_estimator import training_attack
 
 NUM_STEPS = 10  # K, of Euler's method
 

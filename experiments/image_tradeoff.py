@@ -25,11 +25,11 @@ from prt_jax import evaluate
 from prt_jax.data import prepare
 from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
+from prt_jax.evaluation.runner import Runner
 from prt_jax.features.extractor import Extractor
 from prt_jax.metrics.joint import joint_frechet_distance
+from prt_jax.restorers import Restorer
 from prt_jax.restorers.from_run import load_run
-from prt_jax.training.gan import Game
-from prt_jax.training.trained_estimator import Weights, draw, make_restore, measure
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
 NOISE_STDS = (0.0, 0.05)  # of the measurement, pixels in [0, 1]
@@ -54,23 +54,16 @@ def make_config(task: str, demo: bool, weight: float, noise_std: float, changes:
   return config
 
 
-def joint_index(game: Game, weights: Weights, extractor: Extractor, images: np.ndarray, batch_size: int) -> float:
+def joint_index(restorer: Restorer, extractor: Extractor, images: np.ndarray, batch_size: int) -> float:
   """sqrt(JFID): of (features of x, of y upsampled) against (features of f(y), the same), x being uint8 [N,H,W,3]."""
-  restored_and_input = jax.jit(lambda weights, x, rows: _restore(game, weights, x, rows))
-  parts = []
+  runner, parts = Runner(restorer, num_seeds=1), []
   for first in range(0, len(images), batch_size):
     rows = np.arange(first, min(first + batch_size, len(images)))
-    x = images[rows].astype(np.float32) / 255
-    restored, upsampled = restored_and_input(weights, x, rows)
-    parts.append([np.asarray(extractor(batch)) for batch in (x, restored, upsampled)])
+    batch = runner.begin(images[rows].astype(np.float32) / 255, None, rows)
+    upsampled = restorer.degradation.network_input(batch.y[0])
+    parts.append([np.asarray(extractor(part)) for part in (batch.x[0], batch.restored[0, 0], upsampled)])
   x, restored, upsampled = (np.concatenate(features) for features in zip(*parts, strict=True))
   return float(max(joint_frechet_distance(x, upsampled, restored), 0) ** 0.5)
-
-
-def _restore(game, weights, x, rows):
-  y = measure(game, x, rows)
-  z = jax.tree.map(lambda leaf: leaf[0], draw(game, rows, range(1)))
-  return make_restore(game, weights)(y, z), game.degradation.network_input(y)
 
 
 def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
@@ -89,7 +82,7 @@ def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
     raise UserError(f"the joint index needs features: {missing[0]}")
   images = prepare(config.data).val
   rows = evaluation_rows(images, config.eval.num_examples)
-  index = joint_index(run.game, run.weights, extractor, images[rows], config.eval.batch_size)
+  index = joint_index(run.restorer(), extractor, images[rows], config.eval.batch_size)
   results = report["results"]
   lipschitz = "strong_lipschitz" if config.eval.strong_num_examples else "lipschitz"
   return {

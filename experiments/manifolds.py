@@ -10,7 +10,6 @@ Coverage (Naeem et al. 2020) takes the radius from the originals instead. Needs 
 import argparse
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -21,8 +20,9 @@ from experiments.image_runs import ImageRun, add_arguments, config_fields, load
 from experiments.results import format_table, mean_and_spread, write_results
 from prt_jax.data import prepare
 from prt_jax.data.evaluation_order import evaluation_rows
+from prt_jax.evaluate import begin
+from prt_jax.evaluation.runner import Runner
 from prt_jax.features import make_extractor
-from prt_jax.training import trained_estimator
 
 BATCH = 8  # images
 SCORES = ("recall", "recall_without_largest", "coverage", "radius_ratio")
@@ -72,21 +72,11 @@ def main(argv: list[str] | None = None) -> None:
 def images_of(run: ImageRun, workdir) -> tuple[np.ndarray, np.ndarray]:
   """A complete run's (reference, restorations), [n,H,W,3]: those of its evaluation, the first draw of each."""
   trained = load(run, workdir)
-  game = trained.game
-  dataset, count = prepare(game.config.data), game.config.eval.num_examples
-  restore = trained_estimator.make_restore(game, trained.weights)
-
-  @jax.jit
-  def restore_batch(x, examples):
-    y = trained_estimator.measure(game, x, examples)
-    z = trained_estimator.draw(game, examples, range(1))
-    return restore(y, jax.tree.map(lambda noise: noise[0], z))
-
+  dataset, count = prepare(trained.config.data), trained.config.eval.num_examples
+  runner = Runner(trained.restorer(), num_seeds=1)
   rows = evaluation_rows(dataset.val, count)
   batches = (rows[first : first + BATCH] for first in range(0, len(rows), BATCH))
-  restored = [
-    restore_batch(jnp.asarray(dataset.val[mine], jnp.float32) / 255, jnp.asarray(mine, jnp.int32)) for mine in batches
-  ]
+  restored = [begin(runner, dataset, mine).restored[0, 0] for mine in batches]
   return dataset.train[evaluation_rows(dataset.train, count)], np.concatenate(restored)
 
 

@@ -31,6 +31,7 @@ from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import restore_all
 from prt_jax.features.extractor import Extractor
 from prt_jax.features.squeezenet import NUM_FEATURES, load_squeezenet, squeezenet_features
+from prt_jax.io.whole_files import write_arrays
 from prt_jax.restorers import Restorer, load_network
 
 
@@ -115,10 +116,7 @@ def measure(args: argparse.Namespace) -> None:
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)
       features = square_features(loader(), args.joint_images, extractor)
-      partial = path.with_name(path.name + ".partial")
-      with partial.open("wb") as file:
-        np.savez(file, **features)
-      partial.replace(path)
+      write_arrays(path, features)
       logging.info("%s: features of %d squares", name, len(features["image"]))
 
 

@@ -22,16 +22,17 @@ from experiments.command import run_command
 from experiments.results import FOLDER, format_table, write_results
 from experiments.rounding import BFLOAT16_MANTISSA, TF32_MANTISSA, round_mantissa, with_rounded_products
 from prt_jax import attacks
+from prt_jax.attacks.table import ATTACKS
 from prt_jax.data import prepare
 from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
 from prt_jax.evaluation import statistics
+from prt_jax.evaluation.runner import Runner
 from prt_jax.metrics import PSNR_CAP, consistency_psnr, psnr
-from prt_jax.randomness import Stream
-from prt_jax.restorers.from_run import load_run
-from prt_jax.training import trained_estimator
-from prt_jax.training.gan import Game, make_game
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.restorers import Restorer
+from prt_jax.restorers.from_run import Run, load_run
+from prt_jax.training.gan import make_game
+from prt_jax.training.trained_estimator import run_restorer
 
 RADII = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the attack's eps
 TOLERANCE = 0.1  # a K that differs by more from float32's is called drowned
@@ -68,15 +69,19 @@ class Programs(NamedTuple):
   slope: Callable
 
 
-def make_programs(config: ConfigDict, mode: Mode) -> Programs:
-  """The compiled programs of a config's net, with JAX's own convolutions, whose operands can be rounded."""
-  game = make_game(config, platform="gpu", dtype=mode.dtype)
+def make_restorer(run: Run, mode: Mode) -> Restorer:
+  """A run's restorer in an arithmetic, with JAX's own convolutions, whose operands can be rounded."""
+  return run_restorer(make_game(run.config, platform="gpu", dtype=mode.dtype), run.weights, run.workdir.name)
+
+
+def make_programs(restorer: Restorer, mode: Mode) -> Programs:
+  """The compiled programs of what make_restorer gives, in the same arithmetic."""
 
   def restore(weights, y, z):
-    return jax.vmap(trained_estimator.make_restore(game, weights), (None, 0))(y, z)
+    return jax.vmap(restorer.apply, (None, None, 0))(weights, y, z)
 
   def gradient(weights, y, z, restored, delta):
-    restore_one = trained_estimator.make_restore(game, weights)
+    restore_one = functools.partial(restorer.apply, weights)
     return jax.grad(lambda delta: jnp.sum(attacks.change(restore_one, y, z, delta, restored)))(delta)
 
   def slope(weights, y, z, delta):
@@ -112,13 +117,13 @@ _step = jax.jit(attacks.search_step)
 
 
 def measure(
-  config: ConfigDict, weights: Weights, images: np.ndarray, rows: np.ndarray, radii: tuple[float, ...] = RADII,
+  run: Run, images: np.ndarray, rows: np.ndarray, radii: tuple[float, ...] = RADII,
   modes: tuple[str, ...] = tuple(MODES),
 ) -> dict[str, dict[str, np.ndarray]]:
   """{mode: {column: [n] or [n, radii]}} on rows of images, uint8 [N,H,W,3].
 
   Args:
-    config, weights: of a run.
+    run: what is measured.
     images, rows: a validation set, and which of it.
     radii: norms of delta, in units of the attack's eps, which comes first.
     modes: keys of MODES, REFERENCE among them.
@@ -127,17 +132,18 @@ def measure(
   (at eps), slope_at_random (float32's derivative in a random direction); and at each radius K (under the mode's attack,
   in the mode), K_in_float32 (of the delta that it found) and K_at_random (in the same random direction).
   """
-  game = make_game(config, platform="gpu")
-  programs = {mode: make_programs(config, MODES[mode]) for mode in modes}
+  config, weights = run.config, run.weights
+  restorers = {mode: make_restorer(run, MODES[mode]) for mode in modes}
+  programs = {mode: make_programs(restorer, MODES[mode]) for mode, restorer in restorers.items()}
   found = {mode: [] for mode in modes}
-  for x, examples in _batches(images, rows):
-    y, z, start = _inputs(game, x, examples)
+  runner = Runner(restorers[REFERENCE], config.attack.num_seeds)
+  for y, z, start in _inputs(runner, images, rows, config.attack.eps):
     reference = programs[REFERENCE].restore(weights, y, z)
     slope = programs[REFERENCE].slope(weights, y, z, start)
     for mode, own in programs.items():
       restored = own.restore(weights, y, z)
       columns = {
-        "consistency_db": jnp.minimum(consistency_psnr(y, game.degradation.clean(restored[0])), PSNR_CAP),
+        "consistency_db": jnp.minimum(consistency_psnr(y, run.game.degradation.clean(restored[0])), PSNR_CAP),
         "output_psnr_db": jnp.minimum(jnp.mean(jax.vmap(psnr)(restored, reference), 0), PSNR_CAP),
         "slope_at_random": slope,
       }
@@ -162,19 +168,13 @@ def measure(
   }
 
 
-def _batches(images, rows) -> Iterator[tuple[jax.Array, jax.Array]]:
+def _inputs(runner, images, rows, eps) -> Iterator[tuple[jax.Array, Any, jax.Array]]:
+  """The evaluation's measurements, draws of Z and random starts of norm eps, a batch at a time."""
   for first in range(0, len(rows), BATCH):
     mine = rows[first : first + BATCH]
-    yield jnp.asarray(images[mine], jnp.float32) / 255, jnp.asarray(mine, jnp.int32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _inputs(game: Game, x, examples) -> tuple[jax.Array, Any, jax.Array]:
-  """The evaluation's measurements, draws of Z and random starts of norm eps."""
-  y = trained_estimator.measure(game, x, examples)
-  z = trained_estimator.draw(game, examples, range(game.config.attack.num_seeds))
-  keys = trained_estimator.keys(Stream.EVALUATION_ATTACK, 0, examples)
-  return y, z, attacks.start_search(keys, y.shape, game.config.attack.eps).delta
+    batch = runner.begin(np.asarray(images[mine], np.float32) / 255, None, mine)
+    start = runner.start(batch, ATTACKS["search"], eps).delta
+    yield jax.tree.map(lambda leaf: leaf[0], (batch.y, batch.z, start))
 
 
 def summarise(columns: dict[str, dict[str, np.ndarray]], radii: tuple[float, ...] = RADII) -> dict:
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     if not 2 <= args.num_examples <= len(images):
       raise UserError(f"--num_examples={args.num_examples} must be 2 to {len(images)}, the images of {workdir}")
     chosen = evaluation_rows(images, args.num_examples)
-    summary = summarise(measure(config, run.weights, images, chosen))
+    summary = summarise(measure(run, images, chosen))
     runs[workdir.name] = {
       "step": run.step, "seed": config.seed, "n": len(chosen), "attack": config.attack.to_dict(),
       "degradation": config.degradation.to_dict(), "width": config.model.width, "modes": summary,

@@ -34,11 +34,11 @@ from prt_jax.io.disk_errors import one_line_errors
 from prt_jax.io.locks import one_writer
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import evaluation_report, gallery
-from prt_jax.restorers.from_run import load_run, run_restorer, training_attack
+from prt_jax.restorers.from_run import load_run
 from prt_jax.training.data_identity import check_data
 from prt_jax.training.gan import Game, make_game
 from prt_jax.training.kept import steps_left
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer, training_attack
 from prt_jax.training.writers import write_evaluation
 
 

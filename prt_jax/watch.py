@@ -35,12 +35,11 @@ from prt_jax.evaluation.runner import DEVICES, Batch, Runner
 from prt_jax.evaluation.store import Store
 from prt_jax.features.extractor import Extractor
 from prt_jax.precision import MEASURING, in_float32
-from prt_jax.restorers.from_run import run_restorer
-from prt_jax.training.best import Measure
-from prt_jax.training.gan import Game, judge, make_game
+from prt_jax.training.best import Criterion
+from prt_jax.training.gan import Game, critic_logits, make_game
 from prt_jax.training.health import WATCH, not_finite
 from prt_jax.training.state import TrainState
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 from prt_jax.training.watching import Watch
 
 FAILED = f"{WATCH}failed"  # measures that are not finite; 1 where nothing could be measured
@@ -56,7 +55,7 @@ def prepare_watch(config: ConfigDict) -> Callable[[Dataset], Watch] | None:
   Raises:
     UserError: fields that cannot work, weights that are missing, an eval.best_by that is no measure or has no better.
   """
-  best_by = best_measure(config.eval.best_by)
+  best_by = best_criterion(config.eval.best_by)
   if not devices.is_alone():
     logging.warning("eval.every_steps: evaluation runs in one process, and this run has several: it is not watched")
     return None
@@ -73,7 +72,7 @@ def prepare_watch(config: ConfigDict) -> Callable[[Dataset], Watch] | None:
   return make_watch
 
 
-def best_measure(name: str) -> Measure | None:
+def best_criterion(name: str) -> Criterion | None:
   """The measure that eval.best_by names, with the direction that reports give it; None for ""."""
   if not name:
     return None
@@ -81,7 +80,7 @@ def best_measure(name: str) -> Measure | None:
   if not directions.get(name):
     known = ", ".join(name for name, better in directions.items() if better)
     raise UserError(f"eval.best_by={name!r} is no measure of which higher or lower is better: choose one of {known}")
-  return Measure(name, WATCH + name, directions[name])
+  return Criterion(name, WATCH + name, directions[name])
 
 
 def watch_config(config: ConfigDict) -> ConfigDict:
@@ -172,7 +171,7 @@ class Evaluation:
 
     def compute(batch, _):
       images = {"real": batch.x, "fake": batch.restored[:, 0]}
-      judged = in_float32(judge)
+      judged = in_float32(critic_logits)
       return {name: np.asarray(judged(self.game, params, devices.gather_examples(x))) for name, x in images.items()}
 
     return Part("critic", {}, self.config.eval.num_examples, compute)

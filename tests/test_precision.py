@@ -28,11 +28,10 @@ from prt_jax.reporting import evaluation_report
 from prt_jax.restore import restore_image
 from prt_jax.restorers import as_restorer
 from prt_jax.restorers.by_name import load_restorer
-from prt_jax.restorers.from_run import run_restorer
 from prt_jax.training import step
 from prt_jax.training.checkpoints import claim_workdir
 from prt_jax.training.gan import make_game, state_shapes
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 from tests import tiny
 from tests.features.test_squeezenet import random_arrays
 

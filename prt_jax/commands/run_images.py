@@ -13,10 +13,8 @@ from prt_jax.data.evaluation_order import evaluation_pairs
 from prt_jax.data.image_pairs import Pair, read_images, result_name, to_float
 from prt_jax.degradations import Degradation
 from prt_jax.errors import UserError
-from prt_jax.randomness import Stream
 from prt_jax.restorers import Restorer
 from prt_jax.restorers.from_run import read_config
-from prt_jax.restorers.restorer import evaluation_keys
 from prt_jax.training.data_identity import check_data
 
 
@@ -61,8 +59,7 @@ def _own_data(workdir: pathlib.Path, count: int) -> tuple[Dataset, int]:
 
 def run_measured(restorer: Restorer, pair: Pair, index: int, seed: int) -> Pair:
   """The pair with y as an evaluation measures the image of that number, by the run's degradation with its noise."""
-  keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, jnp.array([index]), seed)
-  y = restorer.degradation.degrade(jnp.asarray(np.asarray(pair.x)[None]), keys)
+  y = restorer.measure(jnp.asarray(np.asarray(pair.x)[None]), jnp.array([index]), seed)
   return dataclasses.replace(pair, y=np.asarray(y)[0])
 
 

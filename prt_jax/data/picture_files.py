@@ -16,6 +16,7 @@ from PIL import Image
 from prt_jax.data.decode import load_image
 from prt_jax.data.preprocess import BACKGROUND, alpha_of, to_rgb
 from prt_jax.errors import UnreadableImage
+from prt_jax.io.whole_files import write_whole
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns colours into grey
 _SPACES = {True: b"GRAY", False: b"RGB "}  # of an ICC profile, for a grey picture and one in colour
@@ -115,7 +116,7 @@ def _wide_pixels(path, image) -> np.ndarray | None:
 
 
 def save_picture(path: pathlib.Path, x: np.ndarray, alpha: np.ndarray | None = None, form: Form = PLAIN) -> None:
-  """Writes a restoration as a PNG in the form of what it was made of, beside and renamed.
+  """Writes a restoration as a PNG in the form of what it was made of, whole or not at all.
 
   Args:
     path: the file.
@@ -129,14 +130,15 @@ def save_picture(path: pathlib.Path, x: np.ndarray, alpha: np.ndarray | None = N
   top = 2**form.bits - 1
   pixels = np.round(np.clip(x, 0, 1) * np.float32(top)).astype(np.uint16 if form.bits == 16 else np.uint8)
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".partial")
-  if form.bits == 16:
-    partial.write_bytes(_wide_png(pixels, form))
-  else:
-    own = {"icc_profile": form.profile} if form.profile else {}
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image.save(partial, format="png", exif=form.exif, **own)
-  partial.replace(path)
+  write_whole(path, _wide_png(pixels, form) if form.bits == 16 else _png(pixels, form))
+
+
+def _png(pixels, form):
+  written = io.BytesIO()
+  own = {"icc_profile": form.profile} if form.profile else {}
+  image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+  image.save(written, format="png", exif=form.exif, **own)
+  return written.getvalue()
 
 
 def _wide_png(pixels, form):

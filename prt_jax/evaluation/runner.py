@@ -91,12 +91,8 @@ class Runner:
       UserError: what checked_calls.check_restored says; the restorer fails, or draws noise of its own.
     """
     examples = np.asarray(examples)
-    if y is None:
-      keys = evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, examples, self.seed)
-      measured = self.split(self.restorer.degradation.degrade(jnp.asarray(x), keys))
-    else:
-      measured = self.split(y)
-    return self._restored(None if x is None else self.split(x), measured, examples)
+    measured = self.restorer.measure(jnp.asarray(x), examples, self.seed) if y is None else y
+    return self._restored(None if x is None else self.split(x), self.split(measured), examples)
 
   def _restored(self, x, y, examples):
     z = self.restorer.draws(examples, range(self.num_seeds), y.shape[2:], self.seed)

@@ -5,7 +5,6 @@ each example, from the first on, in files of the rows that came together; the ke
 """
 
 import hashlib
-import io
 import json
 import pathlib
 import zipfile
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 
 from prt_jax.errors import UserError
-from prt_jax.io.whole_files import write_whole
+from prt_jax.io.whole_files import write_arrays, write_whole
 
 Rows = dict[str, np.ndarray]
 
@@ -57,9 +56,7 @@ class Columns:
         if not self._folder.exists():
           self._folder.mkdir(parents=True)
           write_whole(self._folder / "key.json", self._key)
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **rows)
-        write_whole(_place(self._folder, self.done), content.getbuffer())
+        write_arrays(_place(self._folder, self.done), rows)
       except OSError as error:
         raise UserError(
           f"cannot write to {self._folder}: {error.strerror or error}; free some space, then run the same command to "

@@ -1,9 +1,13 @@
 """Files that a reader sees whole or not at all."""
 
+import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 
 def write_whole(path: pathlib.Path, content: bytes | memoryview | str) -> None:
@@ -27,3 +31,10 @@ def write_whole(path: pathlib.Path, content: bytes | memoryview | str) -> None:
 def write_json(path: pathlib.Path, content: Any) -> None:
   """write_whole of what JSON can hold; ValueError for a number that is not finite."""
   write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """write_whole of an .npz; ValueError for an array of objects."""
+  content = io.BytesIO()
+  np.savez(content, allow_pickle=False, **arrays)
+  write_whole(path, content.getbuffer())

@@ -1,25 +1,19 @@
 """A training run as it is read back from its workdir: to be evaluated, audited, shown, restored with."""
 
 import dataclasses
-import functools
-import json
 import pathlib
 
-import jax
 from ml_collections import ConfigDict
 
-from prt_jax.degradations.registry import fields_of
 from prt_jax.errors import UserError, quote
 from prt_jax.io.json_files import read_object
 from prt_jax.precision import MEASURING
 from prt_jax.restorers.restorer import Restorer
-from prt_jax.training import trained_estimator
 from prt_jax.training.best import best_step
 from prt_jax.training.checkpoints import Checkpoints, check_workdir, complete_config
-from prt_jax.training.estimator import draw_noise
 from prt_jax.training.gan import Game, empty_state, make_game
 from prt_jax.training.state import TrainState
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,48 +107,3 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     raise
   except (AttributeError, LookupError, TypeError, ValueError) as error:
     raise UserError(f"{path} is not the config of a training run of this version ({quote(error)})") from None
-
-
-def run_restorer(game: Game, weights: Weights, name: str) -> Restorer:
-  """The estimator as it is evaluated: running averages, consistent outputs, any number of draws.
-
-  Args:
-    game: a run's, its nets in what is measured in (precision.MEASURING).
-    weights: of a training state.
-    name: for reports.
-  """
-
-  def apply(weights, y, z):
-    if not game.config.model.stochastic:
-      z = trained_estimator.no_noise(game, y)
-    return trained_estimator.make_restore(game, weights)(y, z)
-
-  def apply_seeds(weights, y, z):
-    if not game.config.model.stochastic:
-      z = jax.tree.map(lambda leaf: leaf[None], trained_estimator.no_noise(game, y))
-    return trained_estimator.restore_seeds(game, weights, y, z)
-
-  @functools.partial(jax.jit, static_argnums=(1, 2))
-  def draw(keys, measurement_shape, num_seeds):
-    del measurement_shape  # the run's own
-    return draw_noise(game, keys, num_seeds)
-
-  model = game.config.model.to_dict()
-  return Restorer(
-    name=name,
-    apply=apply,
-    params=weights,
-    draw_noise=draw if game.config.model.stochastic else None,
-    degradation=game.degradation,
-    apply_seeds=apply_seeds,
-    image_size=game.config.data.image_size,
-    training_attack=training_attack(game.config),
-    identity=json.dumps({"model": model, "degradation": fields_of(game.config.degradation)}, sort_keys=True),
-  )
-
-
-def training_attack(config: ConfigDict) -> dict:
-  """Restorer.training_attack of a run with this config."""
-  attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
-  longer = ("strong_num_examples", "strong_num_steps", "strong_num_restarts")
-  return attack | {name: config.eval[name] for name in longer}

@@ -91,6 +91,13 @@ class Restorer:
     """x -> y, the degradation without its noise; None: unknown."""
     return self.degradation and self.degradation.clean
 
+  def measure(self, x: jax.Array, examples: jax.Array | np.ndarray, seed: int = 0) -> jax.Array:
+    """Measurements of originals x [B,H,W,3] by its own degradation, the noise of each a function of (seed, example).
+
+    examples: [B], as in draws.
+    """
+    return self.degradation.degrade(x, evaluation_keys(Stream.EVALUATION_MEASUREMENT, 0, examples, seed))
+
   def noise(self, keys: jax.Array, measurement_shape: tuple[int, ...], num_seeds: int) -> Any:
     """S draws of Z, leaves [S, B, ...]; for a deterministic restorer one draw of nothing."""
     if self.draw_noise is None:

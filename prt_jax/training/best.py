@@ -12,9 +12,9 @@ from prt_jax.io.whole_files import write_json
 FILE = "best.json"
 
 
-class Measure(NamedTuple):
+class Criterion(NamedTuple):
   """Attributes:
-  name: of the measure, as reports have it.
+  name: of a measure, as reports have it.
   scalar: what it is called in metrics.jsonl.
   better: 'higher' or 'lower'.
   """
@@ -33,9 +33,9 @@ class Measure(NamedTuple):
 class Best:
   """The best so far, of the evaluations whose checkpoint is there."""
 
-  def __init__(self, workdir: pathlib.Path, measure: Measure, lines: Sequence[Mapping], steps: Sequence[int]):
+  def __init__(self, workdir: pathlib.Path, criterion: Criterion, lines: Sequence[Mapping], steps: Sequence[int]):
     """Finds it anew: lines are a run's of metrics.jsonl, steps its checkpoints'."""
-    self._path, self._measure = workdir / FILE, measure
+    self._path, self._criterion = workdir / FILE, criterion
     self.step: int | None = None
     self._value: float | None = None
     for line in lines:
@@ -48,8 +48,8 @@ class Best:
 
   def improves(self, scalars: Mapping[str, float]) -> bool:
     """Whether an evaluation is better than the best so far."""
-    value = scalars.get(self._measure.scalar)
-    return isinstance(value, int | float) and self._measure.is_better(value, self._value)
+    value = scalars.get(self._criterion.scalar)
+    return isinstance(value, int | float) and self._criterion.is_better(value, self._value)
 
   def record(self, step: int, scalars: Mapping[str, float]) -> None:
     """Makes a step the best; its checkpoint is on disk."""
@@ -57,13 +57,13 @@ class Best:
     self._write()
 
   def __str__(self) -> str:
-    return f"{self._measure.name} {self._value:.4g}"
+    return f"{self._criterion.name} {self._value:.4g}"
 
   def _take(self, step, scalars):
-    self.step, self._value = step, float(scalars[self._measure.scalar])
+    self.step, self._value = step, float(scalars[self._criterion.scalar])
 
   def _write(self):
-    name, _, better = self._measure
+    name, _, better = self._criterion
     write_json(self._path, {"step": self.step, "measure": name, "value": self._value, "better": better})
 
 

@@ -206,7 +206,7 @@ def _check_shapes(game, y, output, logits):
 
 
 @functools.partial(jax.jit, static_argnames="game")
-def judge(game: Game, params: Any, x: jax.Array) -> jax.Array:
+def critic_logits(game: Game, params: Any, x: jax.Array) -> jax.Array:
   """The critic's logits [B] of images (or points) x [B, ...]."""
   logits: Any = game.critic.apply({"params": params}, x)
   return logits

@@ -8,9 +8,9 @@ import numpy as np
 
 from prt_jax.io.pictures import STD_GAIN, draw_grid, draw_points
 from prt_jax.pixels import as_float
-from prt_jax.training import trained_estimator
 from prt_jax.training.gan import Game
 from prt_jax.training.state import TrainState
+from prt_jax.training.trained_estimator import Weights, run_restorer
 
 PROGRESS_ROWS = 8  # images in the picture of a training's progress
 PROGRESS_SEEDS = 4  # restorations of each
@@ -37,11 +37,10 @@ def make_sample_columns(game: Game, num_seeds: int) -> Callable[[TrainState, np.
 
   @jax.jit
   def restore_all(state: TrainState, images: jax.Array):
-    examples = jnp.arange(len(images))
-    y = trained_estimator.measure(game, images, examples)
-    restore = trained_estimator.make_restore(game, trained_estimator.Weights.of(state))
-    z = trained_estimator.draw(game, examples, range(num_seeds))
-    return game.degradation.network_input(y), jax.vmap(restore, (None, 0))(y, z)
+    restorer, examples = run_restorer(game, Weights.of(state), "the run that trains"), jnp.arange(len(images))
+    y = restorer.measure(images, examples)
+    z = restorer.draws(examples, range(num_seeds), y.shape[1:])
+    return game.degradation.network_input(y), jax.vmap(restorer.restore, (None, 0))(y, z)
 
   def columns(state, images):
     network_input, restored = jax.device_get(restore_all(state, images))

@@ -19,7 +19,7 @@ from prt_jax.metrics.image import psnr
 from prt_jax.precision import multiplying
 from prt_jax.randomness import Stream, example_keys
 from prt_jax.training.estimator import begin, complete_seeds, draw_noise, restore
-from prt_jax.training.gan import Game, judge
+from prt_jax.training.gan import Game, critic_logits
 from prt_jax.training.state import TrainState
 
 Scalars = dict[str, jax.Array]
@@ -59,7 +59,7 @@ def critic_step(game: Game, state: TrainState, batch: jax.Array, key: jax.Array)
 
   def loss(params):
     def critic(x):
-      return judge(game, params, x)
+      return critic_logits(game, params, x)
 
     real_logits, r1 = losses.logits_and_r1_penalty(critic, batch)
     fake_logits = critic(fake)
@@ -131,7 +131,7 @@ def generator_step(
     restore_seeds = functools.partial(complete_seeds, game, train=True)
     restored, batch_stats = over_seeds(lambda z: restore_seeds(params, batch_stats, begun, z), z, game.seeds_at_once)
     fake, batch_stats = jax.tree.map(lambda seeds: seeds[0], (restored, batch_stats))
-    adversarial = jnp.mean(losses.generator_loss(judge(game, state.critic_params, fake)))
+    adversarial = jnp.mean(losses.generator_loss(critic_logits(game, state.critic_params, fake)))
     scalars = {"generator_loss": adversarial}
     total = adversarial
     if robust:

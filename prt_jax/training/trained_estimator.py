@@ -1,17 +1,16 @@
-"""The trained estimator as it is evaluated: running averages, float32 products, noise by the example alone.
+"""The trained estimator as a Restorer, which is how all that measures has it: a run that trains, or one on disk."""
 
-The key is the same in every run, so that two runs restore the same measurements with the same noise,
-and a value depends neither on batch size nor on devices.
-"""
-
-from collections.abc import Callable, Sequence
+import functools
+import json
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from prt_jax.degradations.registry import fields_of
 from prt_jax.precision import in_float32
-from prt_jax.randomness import Stream, example_keys, zero_noise
+from prt_jax.randomness import zero_noise
+from prt_jax.restorers.restorer import Restorer
 from prt_jax.training.estimator import begin, complete_seeds, draw_noise, restore
 from prt_jax.training.gan import Game
 from prt_jax.training.state import TrainState
@@ -29,43 +28,50 @@ class Weights(NamedTuple):
     return cls(state.generator_params, state.batch_stats)
 
 
-def keys(stream: Stream, number: jax.Array | int, examples: jax.Array) -> jax.Array:
-  """Typed keys [B] of the evaluation: number tells draws, or attack starts, of one stream apart."""
-  return example_keys(jax.random.key(0), number, stream, examples)
+def run_restorer(game: Game, weights: Weights, name: str) -> Restorer:
+  """The estimator as it is evaluated: running averages, consistent outputs, any number of draws.
 
-
-def measure(game: Game, images: jax.Array, examples: jax.Array) -> jax.Array:
-  """Measurements y of images [B,H,W,3] float32; examples [B] are their rows in the data set."""
-  return game.degradation.degrade(images, keys(Stream.EVALUATION_MEASUREMENT, 0, examples))
-
-
-def draw(game: Game, examples: jax.Array, draws: Sequence[int] | jax.Array) -> tuple[jax.Array, ...]:
-  """The numbered draws of Z for each example, leaves [len(draws), B, ...]."""
-
-  def one(number):
-    noise = draw_noise(game, keys(Stream.EVALUATION_NOISE, number, examples), 1)
-    return jax.tree.map(lambda leaf: leaf[0], noise)
-
-  return jax.vmap(one)(jnp.asarray(draws))
-
-
-def make_restore(game: Game, weights: Weights) -> Callable[[jax.Array, Any], jax.Array]:
-  """restore(y, z) -> consistent images [B,H,W,3] for one draw z, the form that attacks take."""
+  Args:
+    game: a run's, its nets in what is measured in (precision.MEASURING).
+    weights: of a training state.
+    name: for reports.
+  """
+  stochastic = game.config.model.stochastic
 
   @in_float32
-  def restore_one(y, z):
+  def apply(weights, y, z):
+    if not stochastic:
+      z = jax.tree.map(lambda leaf: leaf[0], zero_noise(len(y), game.noise_shapes))
     return restore(game, weights.params, weights.batch_stats, y, z, train=False)[0]
 
-  return restore_one
+  @in_float32
+  def apply_seeds(weights, y, z):
+    if not stochastic:
+      z = zero_noise(len(y), game.noise_shapes)
+    begun, batch_stats = begin(game, weights.params, weights.batch_stats, y, train=False)
+    return complete_seeds(game, weights.params, batch_stats, begun, z, train=False)[0]
+
+  @functools.partial(jax.jit, static_argnums=(1, 2))
+  def draw(keys, measurement_shape, num_seeds):
+    del measurement_shape  # the run's own
+    return draw_noise(game, keys, num_seeds)
+
+  model = game.config.model.to_dict()
+  return Restorer(
+    name=name,
+    apply=apply,
+    params=weights,
+    draw_noise=draw if stochastic else None,
+    degradation=game.degradation,
+    apply_seeds=apply_seeds,
+    image_size=game.config.data.image_size,
+    training_attack=training_attack(game.config),
+    identity=json.dumps({"model": model, "degradation": fields_of(game.config.degradation)}, sort_keys=True),
+  )
 
 
-@in_float32
-def restore_seeds(game: Game, weights: Weights, y: jax.Array, z: tuple[jax.Array, ...]) -> jax.Array:
-  """make_restore's restorations for all draws, z [S,B,...] -> [S,B,H,W,3], in the net's own way through them."""
-  begun, batch_stats = begin(game, weights.params, weights.batch_stats, y, train=False)
-  return complete_seeds(game, weights.params, batch_stats, begun, z, train=False)[0]
-
-
-def no_noise(game: Game, y: jax.Array) -> tuple[jax.Array, ...]:
-  """A deterministic model's one draw for measurements y [B, ...]."""
-  return jax.tree.map(lambda noise: noise[0], zero_noise(len(y), game.noise_shapes))
+def training_attack(config: ConfigDict) -> dict:
+  """Restorer.training_attack of a run with this config."""
+  attack = {name: config.attack[name] for name in ("eps", "num_steps", "learning_rate")}
+  longer = ("strong_num_examples", "strong_num_steps", "strong_num_restarts")
+  return attack | {name: config.eval[name] for name in longer}

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from prt_jax import devices
-from prt_jax.training.best import Best, Measure
+from prt_jax.training.best import Best, Criterion
 from prt_jax.training.checkpoints import Checkpoints
 from prt_jax.training.health import WATCH, Health, signs_of
 from prt_jax.training.state import TrainState
@@ -24,13 +24,13 @@ class Watch(NamedTuple):
   measure: (state, is_stopping) -> {scalar: value}; None where is_stopping() came true before the end. It must depend on
     nothing but the state, and raise nothing: a run outlives its evaluations.
   num_examples: inputs of each.
-  best_by: the measure by which the best checkpoint is kept, None: there is none.
+  best_by: by which the best checkpoint is kept, None: there is none.
   """
 
   every: int
   measure: Callable[[TrainState, Callable[[], bool]], dict[str, float] | None]
   num_examples: int
-  best_by: Measure | None = None
+  best_by: Criterion | None = None
 
 
 class Watching:

@@ -13,14 +13,13 @@ from prt_jax.attacks.table import ATTACKS, visible_distance
 from prt_jax.evaluation.measures import MEASURES, Settings
 from prt_jax.evaluation.runner import DEVICES, ONE, Runner
 from prt_jax.metrics import per_pixel_std
-from prt_jax.randomness import Stream
+from prt_jax.randomness import Stream, example_keys
 from prt_jax.restorers import Restorer
-from prt_jax.restorers.from_run import run_restorer
 from prt_jax.restorers.restorer import evaluation_keys
-from prt_jax.training import trained_estimator
+from prt_jax.training import estimator
 from prt_jax.training.estimator import begin, complete
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 from tests import tiny
 
 GAIN = jnp.array([1.0, 2.0, 3.0])  # of the three channels
@@ -212,17 +211,17 @@ def test_draws_go_the_nets_own_way_and_are_the_same(platform, images):
   game = make_game(tiny.get_config(), platform=platform)
   weights = Weights.of(init_state(game))
   y = game.degradation.clean(images)
-  z = trained_estimator.draw(game, jnp.arange(4), range(3))
-  ours = trained_estimator.restore_seeds(game, weights, y, z)
+  restorer = run_restorer(game, weights, "tiny")
+  z = restorer.draws(jnp.arange(4), range(3), y.shape[1:])
+  ours = restorer.apply_seeds(weights, y, z)
   begun, _ = begin(game, *weights, y, train=False)
   for number, draw in enumerate(ours):
     one = jax.tree.map(lambda leaf, number=number: leaf[number], z)
-    np.testing.assert_allclose(draw, trained_estimator.make_restore(game, weights)(y, one), atol=2e-5)
+    np.testing.assert_allclose(draw, restorer.restore(y, one), atol=2e-5)
     np.testing.assert_allclose(draw, complete(game, *weights, begun, one, train=False)[0], atol=2e-5)
-  restorer = run_restorer(game, weights, "tiny")
-  np.testing.assert_array_equal(restorer.apply_seeds(weights, y, z), ours)
-  named = restorer.draws(jnp.arange(4), range(3), y.shape[1:])
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), named, z)
+    keys = example_keys(jax.random.key(0), number, Stream.EVALUATION_NOISE, jnp.arange(4))
+    named = jax.tree.map(lambda leaf: leaf[0], estimator.draw_noise(game, keys, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), named, one)
 
 
 def test_noise_depends_on_the_example_not_on_its_place(runner):

@@ -9,7 +9,7 @@ import pytest
 
 from prt_jax.errors import UserError
 from prt_jax.evaluation.measured_parts import Part, fill
-from prt_jax.evaluation.store import Columns, Store, digest_of, write_whole
+from prt_jax.evaluation.store import Columns, Store, digest_of
 
 
 def make_parts(calls, count=5, short=2, **key):
@@ -107,7 +107,5 @@ def test_without_a_folder_all_is_in_memory():
   assert calls == []
 
 
-def test_digests_are_of_values(tmp_path):
+def test_digests_are_of_values():
   assert digest_of({"a": np.arange(3)}) == digest_of({"a": np.arange(3)}) != digest_of({"a": np.arange(1, 4)})
-  write_whole(tmp_path / "x", b"abc")
-  assert (tmp_path / "x").read_bytes() == b"abc"

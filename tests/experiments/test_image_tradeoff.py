@@ -1,8 +1,8 @@
 """The sweep on images: its configs, its joint index on a restorer whose answer is known, its command."""
 
 import json
+import types
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,9 +10,10 @@ from experiments import image_tradeoff
 from experiments.fields import parse_fields
 from prt_jax.errors import UserError
 from prt_jax.features.extractors import make_extractor
+from prt_jax.restorers import Restorer
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
-from prt_jax.training.trained_estimator import Weights
+from prt_jax.training.trained_estimator import Weights, run_restorer
 from tests.conftest import CACHE
 
 RESULTS = (
@@ -46,15 +47,16 @@ def test_the_command_sweeps_and_writes_json_and_figure(photographs, tmp_path, mo
   assert (tmp_path / "runs_smoke" / "results" / "image_tradeoff.png").exists()
 
 
-def test_the_index_of_a_restorer_that_returns_the_original_is_zero(tiny_config, monkeypatch):
+def test_the_index_of_a_restorer_that_returns_the_original_is_zero(tiny_config):
   game = make_game(tiny_config)
   tiny_config.eval.feature_extractor = "pixels"
   extractor = make_extractor(tiny_config.eval, CACHE)
   images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-  weights = Weights.of(init_state(game))
-  worse = image_tradeoff.joint_index(game, weights, extractor, images, 4)
-  monkeypatch.setattr(image_tradeoff, "_restore", lambda game, weights, x, rows: (x, jnp.asarray(x)))
-  assert image_tradeoff.joint_index(game, weights, extractor, images, 4) < 1e-2 < worse
+  run = run_restorer(game, Weights.of(init_state(game)), "run")
+  halving = types.SimpleNamespace(degrade=lambda x, keys: x / 2, clean=lambda x: x / 2, network_input=lambda y: y)
+  original = Restorer("original", lambda params, y, z: 2 * y, degradation=halving)
+  worse = image_tradeoff.joint_index(run, extractor, images, 4)
+  assert image_tradeoff.joint_index(original, extractor, images, 4) < 1e-2 < worse
 
 
 def test_changes_reach_the_config_and_mistakes_are_named():

@@ -12,9 +12,10 @@ from prt_jax.data import prepare
 from prt_jax.data.evaluation_order import evaluation_rows
 from prt_jax.errors import UserError
 from prt_jax.evaluation.runner import DEVICES, Runner
-from prt_jax.restorers.from_run import load_run, run_restorer
+from prt_jax.restorers.from_run import load_run
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
+from prt_jax.training.trained_estimator import run_restorer
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.normal(size=shape).astype(np.float32) for shape in ((5, 6), (6, 5)))
@@ -114,12 +115,12 @@ def test_float32s_numbers_are_the_evaluations_and_bfloat16s_are_not(tiny_config,
   checkpoints.save(init_state(make_game(tiny_config)))
   checkpoints.close()
   run = load_run(tmp_path / "run")
-  config, weights = run.config, run.weights
+  config = run.config
   assert run.step == 0
   images = prepare(config.data).val
   rows = evaluation_rows(images, 4)
-  columns = precision.measure(config, weights, images, rows, (1.0, 1e-4), ("float32", "bfloat16 products"))
-  runner = Runner(run_restorer(make_game(config), weights, "run"), config.attack.num_seeds, where=DEVICES)
+  columns = precision.measure(run, images, rows, (1.0, 1e-4), ("float32", "bfloat16 products"))
+  runner = Runner(run_restorer(make_game(config), run.weights, "run"), config.attack.num_seeds, where=DEVICES)
   batch = runner.begin(np.asarray(images[rows], np.float32) / 255, None, rows)
   attack = config.attack
   delta = runner.search(batch, ATTACKS["search"], attack.eps, attack.num_steps, learning_rate=attack.learning_rate)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from prt_jax.errors import UserError
-from prt_jax.training.best import Best, Measure, best_step
+from prt_jax.training.best import Best, Criterion, best_step
 from prt_jax.training.checkpoints import Checkpoints
 from prt_jax.training.gan import empty_state, make_game
 from prt_jax.training.kept import Kept
 from tests import tiny
 
-PSNR = Measure("psnr_db", "watch/psnr_db", "higher")
-LIPSCHITZ = Measure("lipschitz_max", "watch/lipschitz_max", "lower")
+PSNR = Criterion("psnr_db", "watch/psnr_db", "higher")
+LIPSCHITZ = Criterion("lipschitz_max", "watch/lipschitz_max", "lower")
 
 
 def on_disk(workdir):
