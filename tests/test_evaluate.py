@@ -22,9 +22,9 @@ from prt_jax.features.squeezenet import load_squeezenet
 from prt_jax.metrics import density_coverage, frechet_distance, lpips_style_distance, precision_recall
 from prt_jax.restorers.by_name import load_restorer
 from prt_jax.restorers.from_run import load_run
-from prt_jax.training import trained_estimator
 from prt_jax.training.checkpoints import Checkpoints, claim_workdir
 from prt_jax.training.gan import init_state, make_game
+from prt_jax.training.trained_estimator import run_restorer
 from tests import tiny
 from tests.commands import run
 from tests.conftest import CACHE
@@ -137,8 +137,9 @@ def test_the_lpips_style_distance_is_that_of_the_first_draw_to_its_original(eval
   examples = np.load(tmp_path / "run" / "eval" / "8" / "examples.npz")
   run, rows = load_run(tmp_path / "run"), examples["row"]
   x = np.asarray(prepare(config.data).val[rows], np.float32) / 255
-  z = jax.tree.map(lambda draws: draws[0], trained_estimator.draw(run.game, rows, [0]))
-  restored = trained_estimator.make_restore(run.game, run.weights)(trained_estimator.measure(run.game, x, rows), z)
+  restorer = run_restorer(run.game, run.weights, "run")
+  y = restorer.measure(x, rows, 0)
+  restored = restorer.restore(y, jax.tree.map(lambda leaf: leaf[0], restorer.draws(rows, [0], y.shape[1:])))
   distances = lpips_style_distance(load_squeezenet(config.eval.lpips_weights), np.clip(restored, 0, 1), x)
   np.testing.assert_allclose(examples["lpips_style"], distances, rtol=1e-4)
   assert np.std(distances) > 1e-3 * np.mean(distances)
