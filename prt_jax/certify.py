@@ -20,7 +20,7 @@ from prt_jax.commands import restorer_flags
 from prt_jax.commands.parser import Parser, run
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code
-from prt_jax.evaluation.measured_parts import DIRECTION_STEPS
+from prt_jax.evaluation.measured_parts import CURVE_RATE, DIRECTION_STEPS
 from prt_jax.evaluation.runner import Runner
 from prt_jax.io.whole_files import write_json
 from prt_jax.programs import is_eager
@@ -106,7 +106,7 @@ def certify_image(
       for name, suffix in ((PAPERS["L2"], ""), (STRONGER["L2"], "_strong")):
         attack = ATTACKS[name]
         delta = runner.search(
-          batch, attack, radius, round(attack.curve_steps * num_steps), learning_rate=radius / 4,
+          batch, attack, radius, round(attack.curve_steps * num_steps), learning_rate=CURVE_RATE * radius,
           direction=direction if attack.along else None,
         )[0]  # fmt: skip
         # The same noise on both sides: what moves the median is the change.
