@@ -46,7 +46,7 @@ DEFINITIONS = (
   ("I-FGSM", f"paper A's, {PROTOCOL['num_steps']} steps. {_RULES['ifgsm']}"),
   ("stronger", f"{PROTOCOL['num_strong_steps']} steps from each of two starts. {_RULES['strong_sup']}"),
   ("K", "the largest ratio of the change of the output to that of the input (L2) that the attacks and the Jacobian "
-   "showed: a lower bound of the Lipschitz constant, by picture. Of the outputs as they are, not clipped: those of some "
+   "showed: a lower bound of the Lipschitz constant, by picture. Of outputs as they are, not clipped: those of some "
    "networks run away far beyond black and white (PAN's at 16/255, K in the tens of thousands and more)"),
   ("joint index", "root of the Frechet distance between 8x8 patches of originals and restorations, each joined with "
    "its measurement: raw pixels, no features of a network. It has a bias that falls with the number of pictures"),
