@@ -1,22 +1,25 @@
 """Paper B's tradeoff on images: python -m experiments.image_tradeoff [--demo] [--set data.source=folder ...]
 
-Deterministic super-resolution GANs over a range of robust_weight, noiseless and noisy: the Lipschitz lower bound K of
-each against its joint index, the root of the Frechet distance of joint features, and against its consistency.
+Super-resolution GANs over a range of robust_weight, noiseless and noisy: the Lipschitz lower bound K of each against
+its joint index, the root of the Frechet distance of joint features. Deterministic ones, and stochastic ones at fewer
+weights beside them. Noisy measurements are met statistically: exact consistency would put their noise into every
+restoration.
 """
 
 import argparse
 import importlib
-import itertools
 import pathlib
 import time
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from matplotlib.ticker import ScalarFormatter
 from ml_collections import ConfigDict
 
 from experiments.command import run_command
 from experiments.fields import add_set_argument, parse_fields
-from experiments.figures import BLUE, VERMILLION, new_figure, save_figure
+from experiments.figures import BLUE, VERMILLION, new_figure, place_labels, save_figure
 from experiments.image_runs import set_up
 from experiments.results import FOLDER, format_table, write_results
 from experiments.side_by_side import default_jobs, run_all
@@ -32,7 +35,13 @@ from prt_jax.restorers import Restorer
 from prt_jax.restorers.from_run import load_run
 
 WEIGHTS = (0.0, 5.0, 50.0, 500.0)  # lambda_R; paper A's robust restorers have 500
+STOCHASTIC_WEIGHTS = (0.0, 500.0)  # of the stochastic ones: paper A's erratic and robust
 NOISE_STDS = (0.0, 0.05)  # of the measurement, pixels in [0, 1]
+LOOKS = {"deterministic": (BLUE, "o"), "stochastic": (VERMILLION, "s")}
+COLUMNS = (
+  "noise_std", "randomness", "robust_weight", "seed", "K_median", "K_max", "sqrt_joint_frechet", "consistency_db",
+  "robustness_db",
+)  # fmt: skip
 # A net and a training of seconds, for --smoke and the tests; its numbers mean nothing.
 SMOKE = {
   "model.width": 2, "model.critic_width": 2, "attack.num_steps": 1, "train.num_steps": 4, "train.batch_size": 4,
@@ -42,20 +51,55 @@ SMOKE = {
 }  # fmt: skip
 
 
-def make_config(task: str, demo: bool, weight: float, noise_std: float, changes: dict) -> ConfigDict:
-  """One run's config: a file of configs/, deterministic, with the sweep's two fields and the user's changes."""
-  try:
-    module = importlib.import_module(f"configs.{task}")
-  except ModuleNotFoundError:
-    raise UserError(f"--task={task}: configs/ has no {task}.py; sr4, sr8 and sr16 are there") from None
-  config = module.get_config("deterministic-robust" + (",demo" if demo else ""))
-  config.update_from_flattened_dict(changes)
-  config.optim.robust_weight, config.degradation.noise_std = weight, noise_std
-  return config
+class SweepRun(NamedTuple):
+  """One training of the sweep.
+
+  Attributes:
+    randomness: "deterministic" or "stochastic".
+    robust_weight: lambda_R.
+    noise_std: of the measurement, pixels in [0, 1].
+    seed: of the run.
+  """
+
+  randomness: str
+  robust_weight: float
+  noise_std: float
+  seed: int
+
+  @property
+  def name(self) -> str:
+    """The run's folder in a workdir."""
+    return f"{self.randomness}-weight{self.robust_weight:g}-noise{self.noise_std:g}-seed{self.seed}"
+
+  def make_config(self, task: str, demo: bool, changes: dict) -> ConfigDict:
+    """A file of configs/ with the run's fields, then the user's changes; UserError where configs/ has no such file."""
+    try:
+      module = importlib.import_module(f"configs.{task}")
+    except ModuleNotFoundError:
+      raise UserError(f"--task={task}: configs/ has no {task}.py; sr4, sr8 and sr16 are there") from None
+    config = module.get_config(f"{self.randomness}-robust" + (",demo" if demo else ""))
+    config.seed, config.optim.robust_weight = self.seed, self.robust_weight
+    config.degradation.noise_std = self.noise_std
+    config.degradation.consistency = "statistical" if self.noise_std else "exact"
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def sweep(args: argparse.Namespace) -> list[SweepRun]:
+  """The runs that the arguments ask for, a whole seed before the next."""
+  kinds = [("deterministic", args.weights), ("stochastic", args.stochastic_weights)]
+  return [
+    SweepRun(randomness, weight, noise_std, seed)
+    for seed in range(args.seeds) for noise_std in args.noise_stds
+    for randomness, weights in kinds for weight in weights
+  ]  # fmt: skip
 
 
 def joint_index(restorer: Restorer, extractor: Extractor, images: np.ndarray, batch_size: int) -> float:
-  """sqrt(JFID): of (features of x, of y upsampled) against (features of f(y), the same), x being uint8 [N,H,W,3]."""
+  """sqrt(JFID): of (features of x, of y upsampled) against (features of f(y), the same), x being uint8 [N,H,W,3].
+
+  Of a stochastic restorer f(y, z), one draw of z an image.
+  """
   runner, parts = Runner(restorer, num_seeds=1), []
   for first in range(0, len(images), batch_size):
     rows = np.arange(first, min(first + batch_size, len(images)))
@@ -73,7 +117,7 @@ def train_and_evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict:
   return evaluate.evaluate(config, workdir)
 
 
-def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
+def measure_run(sweep_run: SweepRun, config: ConfigDict, workdir: pathlib.Path) -> dict:
   """What the sweep shows of a run: its report's numbers and its joint index."""
   report = train_and_evaluate(config, workdir)
   run = load_run(workdir, report["step"], config)
@@ -86,8 +130,8 @@ def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
   results = report["results"]
   lipschitz = "strong_lipschitz" if config.eval.strong_num_examples else "lipschitz"
   return {
-    "robust_weight": config.optim.robust_weight,
-    "noise_std": config.degradation.noise_std,
+    **sweep_run._asdict(),
+    "consistency": config.degradation.consistency,
     "step": report["step"],
     "K_median": results[f"{lipschitz}_median"]["value"],
     "K_max": results[f"{lipschitz}_max"]["value"],
@@ -98,21 +142,32 @@ def measure_run(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
 
 def draw_figure(runs: list[dict], folder: pathlib.Path) -> pathlib.Path:
-  """K against the joint index and against consistency, a line a noise level, each point with its weight."""
-  figure, panels = new_figure(1, 2, 7.2, 3.2)
-  noise_stds = dict.fromkeys(run["noise_std"] for run in runs)
-  for noise_std, color, marker in zip(noise_stds, (BLUE, VERMILLION), "os", strict=False):
-    mine = [run for run in runs if run["noise_std"] == noise_std]
-    for axes, name in zip(panels, ("sqrt_joint_frechet", "consistency_db"), strict=True):
-      points = [run[name] for run in mine], [run["K_median"] for run in mine]
-      axes.plot(*points, f"{marker}-", color=color, label=f"noise {noise_std:g}")
-      for x, y, run in zip(*points, mine, strict=True):
-        axes.annotate(rf"$\lambda$={run['robust_weight']:g}", (x, y), (3, 3), textcoords="offset points", fontsize=6)
-  panels[0].set(xlabel=f"root of the joint Frechet distance\n({runs[0]['joint_features']})", ylabel="K >= (median)")
-  panels[1].set(xlabel="consistency, dB", ylabel="K >= (median)")
-  for axes in panels:
-    axes.set_yscale("log")
-  panels[0].legend()
+  """K against the joint index, a panel a noise level: means over seeds, named by lambda_R, and single runs small."""
+  noise_stds = list(dict.fromkeys(run["noise_std"] for run in runs))
+  figure, panels = new_figure(1, len(noise_stds), 3.6 * len(noise_stds), 3.2, sharey=True, squeeze=False)
+  for axes, noise_std in zip(panels[0], noise_stds, strict=True):
+    means, small = {}, []
+    for randomness, (color, marker) in LOOKS.items():
+      mine = [run for run in runs if (run["noise_std"], run["randomness"]) == (noise_std, randomness)]
+      points = {}
+      for run in mine:
+        points.setdefault(run["robust_weight"], []).append((run["sqrt_joint_frechet"], run["K_median"]))
+      if not points:
+        continue
+      line = np.array([np.mean(of_seeds, axis=0) for of_seeds in points.values()])
+      axes.plot(*line.T, f"{marker}-", color=color, label=randomness)
+      small += [point for of_seeds in points.values() if len(of_seeds) > 1 for point in of_seeds]
+      axes.plot(*np.array([*points.values()]).reshape(-1, 2).T, marker, color=color, markersize=2, alpha=0.6)
+      means |= {(randomness, weight): tuple(point) for weight, point in zip(points, line, strict=True)}
+    axes.set(title=f"noise {noise_std:g}" if noise_std else "noiseless", yscale="log")
+    axes.set(xlabel=f"root of the joint Frechet distance\n({runs[0]['joint_features']})")
+    axes.margins(0.15)
+    axes.legend()
+    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+      ticks(ScalarFormatter())
+    labels = {key: rf"$\lambda_R$ = {key[1]:g}" for key in means}
+    place_labels(figure, axes, means, labels, small)
+  panels[0, 0].set(ylabel="K >= (median over inputs)")
   return save_figure(figure, folder, "image_tradeoff")
 
 
@@ -122,30 +177,29 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--task", default="sr4", help="a file of configs/: sr4 (default), sr8, sr16, imagenet_sr4, ...")
   parser.add_argument("--demo", action="store_true", help="the demo's small net and embedded photographs")
   parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of the robustness term, lambda_R")
-  parser.add_argument("--noise_stds", type=float, nargs="+", default=NOISE_STDS, help="pixels in [0, 1]; at most two")
+  parser.add_argument(
+    "--stochastic_weights", type=float, nargs="*", default=STOCHASTIC_WEIGHTS, help="the same, of stochastic restorers"
+  )
+  parser.add_argument("--noise_stds", type=float, nargs="+", default=NOISE_STDS, help="pixels in [0, 1]")
+  parser.add_argument("--seeds", type=int, default=2, help="runs of each")
   add_set_argument(parser)
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/image_tradeoff"), help="of all runs")
   parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="where the JSON and the figure go")
   parser.add_argument("--smoke", action="store_true", help="tiny nets for a minute, in a workdir of their own")
   parser.add_argument("--jobs", type=int, default=default_jobs(), help="runs at a time, on a share of the cores each")
   args = parser.parse_args(argv)
-  if len(args.noise_stds) > 2:
-    raise UserError(f"--noise_stds takes at most two values, got {len(args.noise_stds)}: the figure tells two apart")
   changes = parse_fields(args.set)
   if args.smoke:
     args.demo, args.weights, args.jobs, changes = True, args.weights[-2:], 1, SMOKE | changes
+    args.stochastic_weights, args.seeds = args.stochastic_weights[-1:], 1
     args.workdir = args.workdir.with_name(args.workdir.name + "_smoke")
     args.out = args.workdir / "results" if args.out == FOLDER else args.out
     jax.config.update("jax_disable_most_optimizations", True)  # the tiny programs compile far longer than they run
   started = time.monotonic()
-  tasks = []
-  for noise_std, weight in itertools.product(args.noise_stds, args.weights):
-    config = make_config(args.task, args.demo, weight, noise_std, changes)
-    tasks.append((config, args.workdir / f"weight{weight:g}-noise{noise_std:g}"))
-  run_all(train_and_evaluate, tasks, args.jobs)
-  runs = [measure_run(*task) for task in tasks]
-  columns = ("noise_std", "robust_weight", "K_median", "K_max", "sqrt_joint_frechet", "consistency_db", "robustness_db")
-  print(format_table(list(columns), [[run[name] for name in columns] for run in runs]))
+  tasks = {run: (run.make_config(args.task, args.demo, changes), args.workdir / run.name) for run in sweep(args)}
+  run_all(train_and_evaluate, list(tasks.values()), args.jobs)
+  runs = [measure_run(run, *task) for run, task in tasks.items()]
+  print(format_table(list(COLUMNS), [[run[name] for name in COLUMNS] for run in runs]))
   protocol = {"task": args.task, "demo": args.demo, "changes": changes, "smoke": args.smoke}
   write_results(args.out, "image_tradeoff", {"runs": runs, "protocol": protocol}, time.monotonic() - started)
   draw_figure(runs, args.out)

@@ -11,7 +11,7 @@ import scipy.stats
 from matplotlib.ticker import ScalarFormatter
 
 from experiments import pairs
-from experiments.figures import BLACK, BLUE, GREY, VERMILLION, new_figure, save_figure
+from experiments.figures import BLUE, GREY, VERMILLION, new_figure, place_labels, save_figure
 from experiments.real_restorers import read_measurements
 from experiments.results import format_table, write_results
 from prt_jax.errors import UserError
@@ -202,46 +202,3 @@ def draw(results: Mapping, folder: pathlib.Path) -> pathlib.Path:
     covered += [(x, y) for y in np.linspace(*networks[name]["K"]["interval"], 15)]
   place_labels(figure, axes, points, LABELS, covered)
   return save_figure(figure, folder, "pairs")
-
-
-def place_labels(
-  figure, axes, points: Mapping[str, tuple], labels: Mapping[str, str], obstacles: Sequence[Sequence[float]] = ()
-) -> list:
-  """A label beside each point, at the first of the places around it where it covers no other label, point or obstacle.
-
-  obstacles: further points (x, y).
-  """
-  figure.canvas.draw()
-  renderer, inside = figure.canvas.get_renderer(), axes.get_window_extent()
-  pixels = axes.transData.transform([*points.values(), *obstacles])
-  placed, texts = [], []
-  for name, point in points.items():
-    text = best = None
-    for dx, dy, across in _PLACES:
-      text = axes.annotate(
-        labels[name], point, (dx, dy), textcoords="offset points", ha=across, va="center", fontsize=7, color=BLACK
-      )
-      box = text.get_window_extent(renderer)
-      covered = any(box.overlaps(other) for other in placed) or any(
-        box.padded(3).contains(*pixel) for pixel in pixels
-      )
-      within = box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y0 >= inside.y0 and box.y1 <= inside.y1
-      if within and not covered:
-        best = box
-        break
-      text.remove()
-    if best is None:  # none is free: the first
-      dx, dy, across = _PLACES[0]
-      text = axes.annotate(
-        labels[name], point, (dx, dy), textcoords="offset points", ha=across, va="center", fontsize=7, color=BLACK
-      )
-      best = text.get_window_extent(renderer)
-    placed.append(best)
-    texts.append(text)
-  return texts
-
-
-_PLACES = (
-  (9, 0, "left"), (-9, 0, "right"), (8, 9, "left"), (-8, 9, "right"), (8, -9, "left"), (-8, -9, "right"),
-  (0, 16, "center"), (0, -16, "center"), (8, 20, "left"), (8, -20, "left"), (-8, 20, "right"), (-8, -20, "right"),
-)  # fmt: skip

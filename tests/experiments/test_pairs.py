@@ -1,4 +1,4 @@
-"""Fine-tuned pairs: the losses by hand, a run that is cut in two, the statistics by hand, the figure's labels."""
+"""Fine-tuned pairs: the losses by hand, a run that is cut in two, the statistics by hand."""
 
 import argparse
 import json
@@ -199,13 +199,3 @@ def test_report(tmp_path, capsys):
   assert written["joint"]["networks"]["srgan_gan"]["value"] == pytest.approx(math.sqrt(12))
   assert written["joint"]["differences"]["srgan_gan - srgan"]["value"] == pytest.approx(math.sqrt(12))
   assert (tmp_path / "out" / "pairs.png").exists() and "srgan_gan - srgan_l1" in capsys.readouterr().out
-
-
-def test_labels_cover_nothing():
-  figure, axes = pairs_report.new_figure(1, 1, 4, 3)
-  points = {name: (1 + 0.02 * number, 1 + 0.01 * number) for number, name in enumerate("abc")}
-  axes.set(xlim=(0, 2), ylim=(0, 2))
-  texts = pairs_report.place_labels(figure, axes, points, {name: f"label {name}" for name in points})
-  boxes = [text.get_window_extent() for text in texts]
-  assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
-  assert not any(box.contains(*pixel) for box in boxes for pixel in axes.transData.transform(list(points.values())))
