@@ -8,6 +8,7 @@ restoration.
 
 import argparse
 import importlib
+import itertools
 import pathlib
 import time
 from typing import NamedTuple
@@ -146,7 +147,7 @@ def draw_figure(runs: list[dict], folder: pathlib.Path) -> pathlib.Path:
   noise_stds = list(dict.fromkeys(run["noise_std"] for run in runs))
   figure, panels = new_figure(1, len(noise_stds), 3.6 * len(noise_stds), 3.2, sharey=True, squeeze=False)
   for axes, noise_std in zip(panels[0], noise_stds, strict=True):
-    means, small = {}, []
+    means, covered = {}, []
     for randomness, (color, marker) in LOOKS.items():
       mine = [run for run in runs if (run["noise_std"], run["randomness"]) == (noise_std, randomness)]
       points = {}
@@ -156,7 +157,9 @@ def draw_figure(runs: list[dict], folder: pathlib.Path) -> pathlib.Path:
         continue
       line = np.array([np.mean(of_seeds, axis=0) for of_seeds in points.values()])
       axes.plot(*line.T, f"{marker}-", color=color, label=randomness)
-      small += [point for of_seeds in points.values() if len(of_seeds) > 1 for point in of_seeds]
+      covered += [point for of_seeds in points.values() for point in of_seeds if len(of_seeds) > 1]
+      for (x, y), (next_x, next_y) in itertools.pairwise(line):  # straight where K is logarithmic
+        covered += zip(np.linspace(x, next_x, 20)[1:-1], np.geomspace(y, next_y, 20)[1:-1], strict=True)
       axes.plot(*np.array([*points.values()]).reshape(-1, 2).T, marker, color=color, markersize=2, alpha=0.6)
       means |= {(randomness, weight): tuple(point) for weight, point in zip(points, line, strict=True)}
     axes.set(title=f"noise {noise_std:g}" if noise_std else "noiseless", yscale="log")
@@ -166,7 +169,7 @@ def draw_figure(runs: list[dict], folder: pathlib.Path) -> pathlib.Path:
     for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
       ticks(ScalarFormatter())
     labels = {key: rf"$\lambda_R$ = {key[1]:g}" for key in means}
-    place_labels(figure, axes, means, labels, small)
+    place_labels(figure, axes, means, labels, covered)
   panels[0, 0].set(ylabel="K >= (median over inputs)")
   return save_figure(figure, folder, "image_tradeoff")
 
