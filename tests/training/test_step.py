@@ -49,13 +49,19 @@ def game(tiny_config):
 
 
 @pytest.fixture(scope="module")
+def first_state():
+  """The state before the first step: two seconds each time it is made."""
+  return init_state(make_game(tiny.get_config()))
+
+
+@pytest.fixture(scope="module")
 def steps():
   """The plain and the robust step on one device, compiled once for all tests of this file."""
   game = make_game(tiny.get_config())
   return {robust: jax.jit(functools.partial(training_step, game, robust=robust)) for robust in (False, True)}
 
 
-def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(tiny_config, steps, images):
+def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(tiny_config, first_state, steps, images):
   """A cycle: synchronised statistics, noise, averaged gradients, the search, and the scan over cycles included.
 
   One step of the inner search: each further one multiplies float32's rounding by some 20 on this erratic net.
@@ -65,8 +71,8 @@ def test_four_devices_in_one_dispatch_agree_with_one_device_step_by_step(tiny_co
   spread, alone = make_game(tiny_config, axis_name=devices.AXIS), make_game(tiny_config)
   assert jax.local_device_count() == 4
   batches = images.reshape(3, 4, 2, 32, 32, 3).swapaxes(0, 1)
-  four = make_train_cycles(spread)(devices.replicate(init_state(spread)), batches)
-  one = init_state(alone)
+  four = make_train_cycles(spread)(devices.replicate(first_state), batches)
+  one = first_state
   robust_step = jax.jit(functools.partial(training_step, alone, robust=True))
   for batch, robust in zip(images, alone.cycle, strict=True):
     one = (robust_step if robust else steps[False])(one, batch)
@@ -83,8 +89,8 @@ def test_cycle_is_two_plain_steps_then_a_robust_one(tiny_config):
   assert make_game(tiny_config).cycle == (False,)
 
 
-def test_robust_steps_lower_the_robustness_loss_of_their_own_batch(game, steps, images):
-  state = init_state(game)
+def test_robust_steps_lower_the_robustness_loss_of_their_own_batch(first_state, steps, images):
+  state = first_state
   losses = []
   for _ in range(9):
     state = steps[True](state, images[0])
@@ -94,15 +100,15 @@ def test_robust_steps_lower_the_robustness_loss_of_their_own_batch(game, steps, 
   assert losses[8] < 0.7 * losses[0]
 
 
-def test_a_plain_step_measures_no_robustness(game, steps, images):
-  state = steps[False](init_state(game), images[0])
+def test_a_plain_step_measures_no_robustness(first_state, steps, images):
+  state = steps[False](first_state, images[0])
   assert [float(value) for value in state.interval["robustness_loss"]] == [0, 0]
   assert float(state.interval["generator_loss"][1]) == 1
 
 
-def test_a_robust_step_measures_the_spread_of_its_draws(game, steps, images):
+def test_a_robust_step_measures_the_spread_of_its_draws(game, first_state, steps, images):
   """Of two draws the standard deviation, divisor one, is their distance over the root of two."""
-  state = init_state(game)
+  state = first_state
   stepped = steps[True](state, images[0])
   x = jnp.asarray(images[0], jnp.float32) / 255
   y = measure(game, state, x, state.key)
@@ -128,8 +134,8 @@ def test_which_scalars_a_variant_measures():
   assert of["stochastic-erratic"] == of["deterministic-erratic"]
 
 
-def test_an_interval_starts_anew_after_log_every_steps(game, steps, images):
-  state = init_state(game)
+def test_an_interval_starts_anew_after_log_every_steps(first_state, steps, images):
+  state = first_state
   counts = []
   for _ in range(4):
     state = steps[False](state, images[0])
@@ -192,8 +198,8 @@ def test_statistics_are_common_or_each_devices_own(tiny_config, images, is_commo
   np.testing.assert_allclose((running - 0.9) / 0.1, common if is_common else own, rtol=1e-3)
 
 
-def test_running_statistics_follow_the_generators_plain_pass_alone(game, steps, images):
-  state = init_state(game)
+def test_running_statistics_follow_the_generators_plain_pass_alone(game, first_state, steps, images):
+  state = first_state
   x = jnp.asarray(images[0], jnp.float32) / 255
   after_critic, _ = jax.jit(functools.partial(critic_step, game))(state, x, state.key)
   np.testing.assert_array_equal(flat(after_critic.batch_stats), flat(state.batch_stats))
@@ -210,12 +216,12 @@ def test_running_statistics_follow_the_generators_plain_pass_alone(game, steps, 
   np.testing.assert_allclose(stem, 0.1 * features.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
 
 
-def test_bfloat16_rounds_the_nets_and_nothing_that_is_kept(tiny_config, game, steps, images):
-  whole = steps[False](init_state(game), images[0])
+def test_bfloat16_rounds_the_nets_and_nothing_that_is_kept(tiny_config, first_state, steps, images):
+  whole = steps[False](first_state, images[0])
   tiny_config.model.dtype = "bfloat16"
   rounded_game = make_game(tiny_config)
   step = jax.jit(functools.partial(training_step, rounded_game, robust=False))
-  rounded = step(init_state(rounded_game), images[0])
+  rounded = step(first_state, images[0])  # parameters are float32 in both
   assert [leaf.dtype for leaf in jax.tree.leaves(rounded)] == [leaf.dtype for leaf in jax.tree.leaves(whole)]
   assert distance(flat(whole.batch_stats), flat(rounded.batch_stats)) < 0.02
   for name in ("critic_loss", "generator_loss", "critic_fake"):
