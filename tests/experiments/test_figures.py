@@ -11,3 +11,13 @@ def test_labels_cover_nothing():
   boxes = [text.get_window_extent() for text in texts]
   assert not any(boxes[i].overlaps(boxes[j]) for i in range(3) for j in range(i))
   assert not any(box.contains(*pixel) for box in boxes for pixel in axes.transData.transform(list(points.values())))
+
+
+def test_a_label_leaves_an_obstacle_free():
+  figure, axes = figures.new_figure(1, 1, 4, 3)
+  axes.set(xlim=(0, 2), ylim=(0, 2))
+  (free,) = figures.place_labels(figure, axes, {"a": (1, 1)}, {"a": "label"})
+  middle = axes.transData.inverted().transform(free.get_window_extent().get_points().mean(0))
+  free.remove()
+  (moved,) = figures.place_labels(figure, axes, {"a": (1, 1)}, {"a": "label"}, obstacles=[middle])
+  assert not moved.get_window_extent().contains(*axes.transData.transform(middle))
