@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+import jax
+
 from benchmarks.cores import num_cores
 from experiments.command import log_progress
 from experiments.training import Stopped
@@ -34,7 +36,7 @@ def run_all(work: Callable[..., object], tasks: Sequence[tuple], jobs: int) -> N
   jobs = min(jobs, len(tasks))
   if jobs <= 1:
     for task in tasks:
-      work(*task)
+      _do(work, task)
     return
   context = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
   following, failures = context.Value("i", 0), context.SimpleQueue()
@@ -70,12 +72,17 @@ def _take_tasks(place, jobs, work, tasks, following, failures):
   log_progress()
   try:
     while (index := _next(following)) < len(tasks):
-      work(*tasks[index])
+      _do(work, tasks[index])
   except UserError as error:
     failures.put(error)
     sys.exit(1)
   except Stopped:
     sys.exit(1)
+
+
+def _do(work, task):
+  work(*task)
+  jax.clear_caches()  # no task shares a program with another, and those of one training take .5 to 1 GB
 
 
 def _next(following):

@@ -1,7 +1,7 @@
 """Every field of a run, with its unit and its default: paper A on CelebA.
 
 The files of configs/ change a few fields each and end in `finish`, which applies the variant (and
-the scale: the paper's, or `demo`, `mini`, `lite`) named after the colon of
+the scale: the paper's, or `demo`, `mini`, `small`, `lite`) named after the colon of
 `--config=NAME:VARIANT[,SCALE]`.
 """
 

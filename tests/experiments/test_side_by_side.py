@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+import jax
 import pytest
 
 from experiments.side_by_side import run_all
@@ -42,6 +43,23 @@ def test_every_task_is_done_once_each_process_on_a_core_of_its_own(tmp_path):
 def test_one_job_stays_in_this_process(tmp_path):
   run_all(write_process, [(tmp_path / "a",), (tmp_path / "b",)], jobs=1)
   assert (tmp_path / "b").read_text().split()[0] == str(os.getpid())
+
+
+@jax.jit
+def doubled(x):
+  return 2 * x
+
+
+def note_programs(path: pathlib.Path) -> None:
+  path.write_text(str(doubled._cache_size()))
+  doubled(1.0)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_tasks_programs_are_gone_when_the_next_begins(tmp_path, jobs):
+  paths = [tmp_path / str(i) for i in range(4)]
+  run_all(note_programs, [(path,) for path in paths], jobs)
+  assert [path.read_text() for path in paths] == ["0"] * 4
 
 
 def test_a_mistake_reaches_the_caller(tmp_path):
