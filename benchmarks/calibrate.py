@@ -2,9 +2,9 @@
 
 python -m benchmarks.calibrate benchmarks/results/compiled_*.json
 
-Its rows are those of benchmarks.compiled, of one chip and of the steps `plain` and `robust`; a later row of the same
-program replaces an earlier one. Nothing is compiled: each row's step is traced and counted, as the code makes it now.
-So compile anew, then calibrate, when the nets change.
+Its rows are those of benchmarks.compiled, of one chip, full effort and the steps `plain` and `robust`; a later row of
+the same program replaces an earlier one. Nothing is compiled: each row's step is traced and counted, as the code makes
+it now. So compile anew, then calibrate, when the nets change.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def calibrate(rows: list[dict]) -> list[dict]:
 
   works, programs = {}, {}
   for row in rows:
-    if row["step"] not in STEPS or row.get("chips", 1) != 1:
+    if row["step"] not in STEPS or row.get("chips", 1) != 1 or row.get("effort", "full") != "full":
       continue
     config = config_of(row)
     work = works.setdefault(config.to_json(sort_keys=True), StepWork(config))
@@ -111,7 +111,9 @@ def main(argv: list[str]) -> None:
     raise UserError(f"cannot read the rows: {error}") from error
   programs = calibrate(rows)
   if not programs:
-    raise UserError(f"no row of one chip and of the steps {', '.join(STEPS)}: run benchmarks.compiled with these")
+    raise UserError(
+      f"no row of one chip, of full effort and of the steps {', '.join(STEPS)}: run benchmarks.compiled with these"
+    )
   args.table.write_text(render(programs))
   print(f"{len(programs)} programs in {args.table}")
 

@@ -32,8 +32,9 @@ def counts(monkeypatch):
 
 def test_rows_become_the_table(tmp_path):
   rows = tmp_path / "rows.json"
+  quick = row(effort="quick", estimated_cycles=2)
   skipped = [row(step="attack"), row(step="cycle"), row(chips=4)]
-  rows.write_text(json.dumps([*skipped, row(estimated_cycles=1), row(), row(step="robust", flops=39_000)]))
+  rows.write_text(json.dumps([*skipped, row(estimated_cycles=1), row(), row(step="robust", flops=39_000), quick]))
   table = tmp_path / "table.py"
   calibrate.main([str(rows), f"--table={table}"])
   written = {}
