@@ -26,6 +26,7 @@ AXIS = "batch"
 PLATFORMS = ("cpu", "gpu", "tpu")
 # An XLA flag: the CPU convolutions of before YNN, Eigen's, which each use all threads.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+MOST_MAPPINGS = 20_000
 
 
 # U-Net width s from which XLA's older CPU convolution (Eigen's), which uses its threads, is faster than YNN's, which
@@ -70,6 +71,18 @@ def may_be_an_accelerator() -> bool:
   """Whether JAX might find one, without asking it, which would start it: from then on XLA_FLAGS are not read."""
   has_plugin = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
   return jax.config.values["jax_platforms"] != "cpu" and bool(has_plugin)
+
+
+def release_programs() -> None:
+  """Lets go of all compiled programs where there are very many: call it before the next picture.
+
+  Linux lets a process map 65,530 pieces of memory (vm.max_map_count), and one that comes to that number ends ("Unable
+  to allocate section memory"). What a network needs for one more size of pictures takes 100 of them to restore and 700
+  to audit. What is needed again is compiled again.
+  """
+  maps = pathlib.Path("/proc/self/maps")
+  if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+    jax.clear_caches()
 
 
 def is_primary() -> bool:

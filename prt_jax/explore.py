@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax import devices
 from prt_jax.commands import restorer_flags
 from prt_jax.commands.parser import Parser, run
 from prt_jax.data.image_pairs import Pair
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> None:
   output = restorer_flags.output(arguments)
   records = []
   for index, pair in enumerate(pairs):
+    devices.release_programs()
     key = jax.random.fold_in(jax.random.key(arguments.seed), index)
     record, rows = explore_image(
       restorer, pair, key,

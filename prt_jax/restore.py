@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from prt_jax import devices
 from prt_jax.commands import restorer_flags
 from prt_jax.commands.parser import Parser, run
 from prt_jax.data.image_pairs import Pair
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
     if record is None:
       if not content["images"]:
         _check_repeatable(restorer, pair.y)
+      devices.release_programs()
       key = jax.random.fold_in(jax.random.key(arguments.seed), index)
       record, x = restore_image(restorer, pair, key, arguments.num_outputs)
       record["measurement"] = measurement

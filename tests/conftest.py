@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prt_jax import devices
 from tests import tiny
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
@@ -30,7 +31,6 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE / "xla"))
 collect_ignore = ["compiled", "viewer/test_browser.py"]
 
 
-MOST_MAPPINGS = 20_000
 # The files that take minutes, longest first: started last, one of them would run alone on its worker.
 LONG_FILES = (
   "test_loop.py", "test_step.py", "test_evaluate.py", "test_image_comparisons.py", "test_toy_gans.py",
@@ -45,12 +45,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_mappings():
-  """Linux lets a process map 65,530 pieces of memory (vm.max_map_count); a compiled program takes three or more, and a
-  worker that has come to that number dies in whatever it does next."""
+  """A worker compiles far more programs than Linux lets it map."""
   yield
-  maps = pathlib.Path("/proc/self/maps")
-  if maps.exists() and len(maps.read_text().splitlines()) > MOST_MAPPINGS:
-    jax.clear_caches()
+  devices.release_programs()
 
 
 @pytest.fixture(scope="session")
