@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prt_jax import devices
 from prt_jax.attacks.table import ATTACKS, PAPERS, STRONGER
 from prt_jax.commands import restorer_flags
 from prt_jax.commands.parser import Parser, run
@@ -53,7 +54,10 @@ def main(argv: list[str]) -> None:
     {"skipped": skipped} if skipped else {}
   )
   for index, pair in enumerate(pairs):
-    record = certify_image(restorer, pair.y, index, radii=radii, **protocol)
+    devices.release_programs()
+    # A run's own images have the random numbers of its evaluation.
+    number = index if pair.number is None else pair.number
+    record = certify_image(restorer, pair.y, number, radii=radii, **protocol)
     report["images"].append({"name": pair.name} | record)
     write_json(output / "certificate.json", report)
     for radius, row in zip(radii, record["radii"], strict=True):

@@ -127,10 +127,10 @@ class Evaluation:
       found = self._measure(state, is_stopping)
     except _Stopped:
       return None
-    # A restorer that has come apart is refused in many ways, and a batch may not fit beside the training: the run goes
-    # on all the same.
-    except (ValueError, ArithmeticError, jax.errors.JaxRuntimeError) as error:
-      logging.warning("this evaluation failed: %s", str(error).partition("\n")[0])
+    # A restorer that has come apart is refused in many ways, a batch may not fit beside the training, a cache may be
+    # unwritable, a user's feature extractor may raise whatever it likes: the run goes on all the same.
+    except Exception as error:
+      logging.warning("this evaluation failed: %s", str(error).partition("\n")[0] or type(error).__name__)
       return {FAILED: 1.0}
     broken = not_finite(found)
     return {name: value for name, value in found.items() if name not in broken} | {FAILED: float(len(broken))}

@@ -1,5 +1,6 @@
 """The command: bicubic interpolation, for which the attack's change must lie in the certified intervals."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -34,6 +35,24 @@ def test_the_attack_stays_in_the_intervals(picture, tmp_path, capsys):
   # In ten steps the search is not there yet; the stronger attack begins along the steepest direction.
   assert large["restorer_attacked_strong"] > large["restorer_attacked"]
   assert report["sigma"] == 0.1 and report["num_samples"] == 400 and "100.00% of the pixels" in capsys.readouterr().out
+
+
+def test_a_runs_own_images_have_the_random_numbers_of_its_evaluation(picture, tmp_path, monkeypatch):
+  """An image's number is its row of the data, which is not its place in what is certified."""
+  numbers, load, image = [], certify.restorer_flags.load, certify.certify_image
+
+  def loaded(arguments):
+    restorer, pairs, *more = load(arguments)
+    return restorer, [dataclasses.replace(pair, number=7) for pair in pairs], *more
+
+  def noting(restorer, y, number, **more):
+    numbers.append(number)
+    return image(restorer, y, number, **more)
+
+  monkeypatch.setattr(certify.restorer_flags, "load", loaded)
+  monkeypatch.setattr(certify, "certify_image", noting)
+  certify.main(flags(picture, tmp_path, "--radii=0.03", "--num_samples=8", "--confidence=0.6"))
+  assert numbers == [7]
 
 
 def test_radii_that_are_none_are_one_line(picture, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from prt_jax.data import cache, prepare
 from prt_jax.errors import UserError
-from prt_jax.io.disk_errors import explain, one_line_errors, size
+from prt_jax.io.disk_errors import explain, one_line_errors, remedy_of, size
 from prt_jax.io.locks import one_writer
 from prt_jax.training import loop
 from prt_jax.training.writers import Writers
@@ -63,6 +63,17 @@ def test_errors_name_their_file_and_blame_no_other(error, what, remedy):
   with pytest.raises(UserError, match="run the same command to go on") as raised, one_line_errors(FOLDER):
     raise error
   assert ("space" in str(raised.value)) == (error.errno in (errno.ENOSPC, errno.EDQUOT))
+
+
+@pytest.mark.parametrize(
+  ("code", "advised"),
+  [
+    (errno.ENOSPC, "free some space"), (errno.EFBIG, "free some space"), (errno.EROFS, "make it writable"),
+    (errno.EACCES, "make it writable"), (errno.EIO, "check the disk"),
+  ],
+)  # fmt: skip
+def test_an_error_that_is_text_alone_blames_no_other(code, advised):
+  assert remedy_of(f"Error writing 'd/1': [OS error {code}: {os.strerror(code)}]") == advised
 
 
 def test_a_failing_read_of_training_is_not_blamed_on_the_workdir(tmp_path, monkeypatch):

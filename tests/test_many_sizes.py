@@ -3,13 +3,13 @@
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from prt_jax import certify, devices, explore, restore
-from prt_jax.evaluation.runner import Runner
+from prt_jax.audit import Auditor, Protocol
+from prt_jax.data.image_pairs import Pair
 from prt_jax.restorers import as_restorer
 
 MAPS = pathlib.Path("/proc/self/maps")
@@ -36,20 +36,18 @@ def test_programs_stay_until_there_are_very_many(monkeypatch):
 
 
 @linux
-def test_mappings_stay_bounded_over_sizes(monkeypatch):
-  def restorer(y):
-    return jnp.tanh(jnp.cumsum(jnp.sort(y, 1), 2)).repeat(2, 1).repeat(2, 2)
+def test_an_audits_mappings_stay_bounded_over_sizes(monkeypatch):
+  auditor = Auditor(as_restorer(lambda y: 0.5 * y), Protocol(alphas=(0.1,), num_steps=1))
 
-  runner = Runner(as_restorer(restorer), 1)
+  def audit_sizes(sizes):
+    """Mappings before each of them."""
+    pairs = [Pair(str(side), None, np.full((side, 16, 3), 0.5, np.float32)) for side in sizes]
+    return [mappings() for _ in auditor.audit(pairs)]
 
-  def restore_sizes(sizes):
-    return [mappings() for side in sizes if runner.begin(None, np.zeros((1, side, 8, 3), np.float32), np.zeros(1, int))]
-
-  first, *_, last = restore_sizes(range(8, 12))
+  first, *_, last = audit_sizes(range(16, 19))
   assert last > first  # each size takes some
-  most = last + (last - first)
-  monkeypatch.setattr(devices, "MOST_MAPPINGS", most)
-  assert max(restore_sizes(range(12, 24))) < most + (last - first)
+  monkeypatch.setattr(devices, "MOST_MAPPINGS", last)
+  assert max(audit_sizes(range(19, 25))) <= last + (last - first)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,17 @@ def test_a_net_that_has_come_apart_does_not_stop_the_run(evaluation, caplog):
   assert measure(broken, lambda: False)["watch/failed"] >= 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("of a user's extractor"), PermissionError("cache"), TypeError()])
+def test_whatever_an_evaluation_raises_the_run_goes_on(error, evaluation, monkeypatch):
+  measure, state = evaluation("deterministic-erratic")
+
+  def begin(*_):
+    raise error
+
+  monkeypatch.setattr(watch, "begin", begin)
+  assert measure(state, lambda: False) == {"watch/failed": 1.0}
+
+
 def test_features_are_those_of_the_evaluation(evaluation):
   measure, state = evaluation("deterministic-erratic", feature_extractor="pixels")
   found = measure(state, lambda: False)

@@ -137,6 +137,7 @@ class Auditor:
   @in_float32
   def _audit(self, padded: list[Pair], places: np.ndarray, where: str) -> list[dict]:
     """The images of some places, the last of which may be repeated to fill the devices."""
+    devices.release_programs()  # images of any number of sizes
     protocol, mine = self.protocol, padded[: len(np.unique(places))]
     # An image's random numbers depend on its own number, or else on its place alone.
     numbers = [place if pair.number is None else pair.number for place, pair in zip(places, padded, strict=True)]

@@ -26,7 +26,7 @@ from prt_jax.data.progress import Progress
 from prt_jax.data.sources import SOURCES, is_drawn
 from prt_jax.data.split import check_train_fraction
 from prt_jax.errors import UserError
-from prt_jax.io.disk_errors import explain, size
+from prt_jax.io.disk_errors import explain, remedy_of, size
 from prt_jax.io.file_digests import Damaged, digest_file
 from prt_jax.io.json_files import parse_object
 
@@ -236,7 +236,7 @@ def _disk_errors(cache_dir):
       raise UserError(f"{what}; {remedy}, then run again") from error
     raise UserError(
       f"cannot write the prepared data below data.cache_dir={cache_dir} ({one_line(error)}): "
-      "free some space, or set --config.data.cache_dir to a folder that can be written"
+      f"{remedy_of(str(error))}, or set --config.data.cache_dir to a folder that can be written"
     ) from error
 
 

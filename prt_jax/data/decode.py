@@ -20,9 +20,6 @@ from prt_jax.io.regular_files import open_regular
 if TYPE_CHECKING:
   from PIL import Image
 
-if TYPE_CHECKING:
-  from PIL import Image
-
 # What a file may be, whatever it is called (a phone's MPO is a JPEG). Pillow knows more, and hands some to other
 # programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")

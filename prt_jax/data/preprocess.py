@@ -10,9 +10,6 @@ from prt_jax.errors import UserError
 if TYPE_CHECKING:
   from PIL import Image
 
-if TYPE_CHECKING:
-  from PIL import Image
-
 BACKGROUND = (255, 255, 255)  # what lies behind a transparent image
 
 

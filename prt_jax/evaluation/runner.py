@@ -90,7 +90,6 @@ class Runner:
     Raises:
       UserError: what checked_calls.check_restored says; the restorer fails, or draws noise of its own.
     """
-    devices.release_programs()
     examples = np.asarray(examples)
     measured = self.restorer.measure(jnp.asarray(x), examples, self.seed) if y is None else y
     return self._restored(None if x is None else self.split(x), self.split(measured), examples)

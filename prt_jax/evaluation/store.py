@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from prt_jax.errors import UserError
+from prt_jax.io.disk_errors import explain
 from prt_jax.io.whole_files import write_arrays, write_whole
 
 Rows = dict[str, np.ndarray]
@@ -58,10 +59,8 @@ class Columns:
           write_whole(self._folder / "key.json", self._key)
         write_arrays(_place(self._folder, self.done), rows)
       except OSError as error:
-        raise UserError(
-          f"cannot write to {self._folder}: {error.strerror or error}; free some space, then run the same command to "
-          "go on"
-        ) from error
+        what, remedy = explain(error, self._folder)
+        raise UserError(f"{what}; {remedy}, then run the same command to go on") from error
     self._add(rows)
 
   def arrays(self, count: int | None = None) -> Rows:

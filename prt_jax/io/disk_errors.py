@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import os
 import pathlib
 from collections.abc import Iterator
 
 from prt_jax.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOCKED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def explain(error: OSError, folder: pathlib.Path) -> tuple[str, str]:
@@ -25,6 +27,13 @@ def explain(error: OSError, folder: pathlib.Path) -> tuple[str, str]:
   if error.filename:
     return f"cannot read or write {error.filename}: {reason}", "check that file, its permissions and its disk"
   return f"a file could not be read or written: {reason}", "check the disks"
+
+
+def remedy_of(reason: str) -> str:
+  """What to do where a file could not be written, and a library gives the system's error as text alone."""
+  if any(os.strerror(code) in reason for code in _FULL):
+    return "free some space"
+  return "make it writable" if any(os.strerror(code) in reason for code in _LOCKED) else "check the disk"
 
 
 @contextlib.contextmanager

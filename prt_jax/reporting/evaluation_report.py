@@ -19,7 +19,7 @@ from prt_jax.errors import UserError
 from prt_jax.evaluation.results import rows
 from prt_jax.io.json_files import read_object
 from prt_jax.io.pictures import save_png
-from prt_jax.io.whole_files import write_json, write_whole
+from prt_jax.io.whole_files import write_arrays, write_json, write_whole
 from prt_jax.precision import MEASURING
 from prt_jax.reporting import published
 from prt_jax.reporting.charts import draw_histogram
@@ -183,8 +183,16 @@ def text(content: dict) -> str:
   return "\n".join(lines + [f"  {line}" for line in content["missing"]])
 
 
-def write(folder: pathlib.Path, content: dict, shown: dict[str, np.ndarray]) -> None:
-  """report.json, report.html and the pictures, each written beside and renamed."""
+def write(
+  folder: pathlib.Path, content: dict, shown: dict[str, np.ndarray], examples: dict[str, np.ndarray]
+) -> None:
+  """report.json, report.html, the pictures and examples.npz, each written beside and renamed.
+
+  report.json is the last, and one of before is gone first: where it is, the others are of its evaluation.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "report.json").unlink(missing_ok=True)
+  write_arrays(folder / "examples.npz", examples)
   for name, grid in shown.items():
     save_png(folder / f"{name}.png", grid)
   write_whole(folder / "report.html", page(content, shown))

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from prt_jax.errors import UserError
 from prt_jax.restorers.restorer import Restorer
 
-DEFAULT_TILE = 256  # pixels of a measurement
 PROBES = 3  # random measurements that a receptive field is measured on
 _PROBE_SIDES = (48, 128)  # pixels; the second where the first is too small
 _MOST = 0.999  # of a pixel's slopes, for a restorer that sees all of its measurement

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from prt_jax.devices import is_primary
 from prt_jax.errors import UserError
+from prt_jax.io.disk_errors import remedy_of
 from prt_jax.io.file_digests import Damaged, check_digests, write_digests
 from prt_jax.io.json_files import read_object
 from prt_jax.io.whole_files import write_json
@@ -204,10 +205,9 @@ class Checkpoints:
     except Exception as error:
       lines = str(error).strip().splitlines()
       reason = lines[-1] if lines else type(error).__name__
-      remedy = "make it writable" if "Read-only" in reason else "free some space"
       raise UserError(
         f"cannot write a checkpoint to {self._folder}: {reason}; the last good checkpoint is "
-        f"{self.describe_latest()}: {remedy}, then run the same command to go on from there"
+        f"{self.describe_latest()}: {remedy_of(reason)}, then run the same command to go on from there"
       ) from error
 
 

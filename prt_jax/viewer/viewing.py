@@ -18,6 +18,7 @@ from prt_jax.data.preprocess import preprocess
 from prt_jax.errors import UserError
 from prt_jax.evaluation.checked_calls import in_restorers_code
 from prt_jax.evaluation.exploration import explore, pairwise_distances, radius
+from prt_jax.evaluation.measured_parts import DIRECTION_STEPS
 from prt_jax.evaluation.measures import MEASURES, Settings
 from prt_jax.evaluation.runner import Runner
 from prt_jax.io.pictures import STD_GAIN, eight_bits
@@ -138,7 +139,9 @@ class Viewer:
     *_, name = BOUNDS[bound]
     size = value / 255 if bound == "alpha" else radius(seen.y.shape, value)
     runner, batch = self._begin(seen, num_draws)
-    delta = runner.search(batch, ATTACKS[name], size, num_steps)
+    attack = ATTACKS[name]
+    direction = runner.singular(batch, DIRECTION_STEPS)[1] if attack.along else None
+    delta = runner.search(batch, attack, size, num_steps, direction=direction)
     sample = runner.attacked(batch, delta, name)
     labels = {"input_psnr_db": "input PSNR", "output_psnr_db": "output PSNR", "lipschitz_worst_draw": "K, at least"}
     values = runner.measure(sample, list(labels))

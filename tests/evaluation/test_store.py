@@ -99,6 +99,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
   assert Columns(tmp_path / "all").done == 2
 
 
+def test_an_error_that_is_not_of_space_does_not_speak_of_it(tmp_path, monkeypatch):
+  def refuse(*_):
+    raise PermissionError(errno.EACCES, "Permission denied", "columns/0.npz")
+
+  monkeypatch.setattr("prt_jax.evaluation.store.write_arrays", refuse)
+  with pytest.raises(UserError, match=r"columns/0\.npz: Permission denied; check that file") as error:
+    Columns(tmp_path / "all").append({"value": np.ones(2)})
+  assert "space" not in str(error.value)
+
+
 def test_without_a_folder_all_is_in_memory():
   store, calls = Store(None), []
   fill(store, make_parts(calls), load, 2, {})

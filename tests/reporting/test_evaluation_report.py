@@ -12,6 +12,18 @@ from prt_jax.reporting.charts import draw_histogram
 from tests import tiny
 
 
+def test_no_report_of_before_stays_beside_the_pictures_of_another(tmp_path, monkeypatch):
+  (tmp_path / "report.json").write_text("{}")
+
+  def full(*_):
+    raise OSError("no space")
+
+  monkeypatch.setattr(evaluation_report, "save_png", full)
+  with pytest.raises(OSError, match="no space"):
+    evaluation_report.write(tmp_path, make_content(), {"gallery": np.zeros((2, 2, 3))}, {"row": np.arange(2)})
+  assert [path.name for path in tmp_path.iterdir()] == ["examples.npz"]
+
+
 def make_content():
   return {
     "run": "runs/<run>", "step": 1200, "variant": "stochastic-robust", "task": "inpainting", "created": "today",

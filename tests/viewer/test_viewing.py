@@ -6,6 +6,7 @@ import pytest
 
 from prt_jax import view
 from prt_jax.errors import UserError
+from prt_jax.evaluation.runner import Runner
 from prt_jax.restorers import Restorer
 from prt_jax.viewer.viewing import Viewer
 
@@ -73,6 +74,28 @@ def test_an_attack_keeps_to_its_bound_and_reports_what_it_does(viewer, bound, va
   assert float(numbers["output PSNR"].split()[0]) == pytest.approx(psnr(restored, after), abs=0.3)
   # Three times as much on four times as many pixels: 3 * 2 in L2, whatever the attack.
   assert float(numbers["K, at least"]) == pytest.approx(6, abs=0.01)
+
+
+@pytest.mark.parametrize("bound", ["alpha", "eps"])
+def test_one_start_of_the_attack_is_along_the_jacobians_direction(bound, monkeypatch):
+  """f sees one direction of y alone, which power iterations find: the stronger attack of an audit begins there too."""
+  seen = np.random.default_rng(0).normal(size=(20, 20, 3)).astype(np.float32)
+  seen /= np.linalg.norm(seen)
+
+  def apply(params, y, z):
+    return 0.5 + 0.1 * (y * seen).sum((1, 2, 3), keepdims=True) * jax.numpy.ones_like(y)
+
+  handed, search = [], Runner.search
+
+  def noting(*arguments, direction=None, **more):
+    handed.append(direction)
+    return search(*arguments, direction=direction, **more)
+
+  monkeypatch.setattr(Runner, "search", noting)
+  viewer = Viewer(Restorer("one direction", apply, scale=1), max_side=20)
+  viewer.attack(viewer.measure(picture(), "none"), bound, 20.0, 1, 1)
+  direction = np.asarray(handed[0][0, 0])
+  assert abs((direction * seen).sum()) == pytest.approx(np.linalg.norm(direction), rel=1e-3)
 
 
 def test_alternatives_are_explored(viewer):
