@@ -160,7 +160,8 @@ def draw_figure(runs: list[dict], folder: pathlib.Path) -> pathlib.Path:
       covered += [point for of_seeds in points.values() for point in of_seeds if len(of_seeds) > 1]
       for (x, y), (next_x, next_y) in itertools.pairwise(line):  # straight where K is logarithmic
         covered += zip(np.linspace(x, next_x, 20)[1:-1], np.geomspace(y, next_y, 20)[1:-1], strict=True)
-      axes.plot(*np.array([*points.values()]).reshape(-1, 2).T, marker, color=color, markersize=2, alpha=0.6)
+      single = [point for of_seeds in points.values() for point in of_seeds]
+      axes.plot(*np.array(single).T, marker, color=color, markersize=2, alpha=0.6)
       means |= {(randomness, weight): tuple(point) for weight, point in zip(points, line, strict=True)}
     axes.set(title=f"noise {noise_std:g}" if noise_std else "noiseless", yscale="log")
     axes.set(xlabel=f"root of the joint Frechet distance\n({runs[0]['joint_features']})")
