@@ -87,7 +87,7 @@ def test_the_figure_draws_means_over_seeds_and_each_run(tmp_path, monkeypatch):
     }
     for randomness in ("deterministic", "stochastic") for weight in (0.0, 50.0) for seed in (0, 1)
   ]  # fmt: skip
-  image_tradeoff.draw_figure(runs, tmp_path)
+  image_tradeoff.draw_figure(runs[:-1], tmp_path)  # one of the stochastic runs is not there yet
   (axes,) = shown[0].axes
   line, single = axes.lines[:2]
   np.testing.assert_allclose(line.get_xydata(), [[10.5, 6], [60.5, 6]])
